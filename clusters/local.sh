@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# One Ray head on this machine: token auth, loopback, no usage statistics.
+#
+#   clusters/local.sh start      start a head with this checkout's environment (does nothing if it runs already)
+#   clusters/local.sh stop       end the head that `start` started, and nothing else
+#   clusters/local.sh status     say whether it runs
+#   eval "$(clusters/local.sh env)"    let this shell's `ray job submit` reach it
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+state=$root/.ray
+bin=$root/.venv/bin
+port=${BEHAVEGPT_RAY_PORT:-6379}
+dashboard_port=${BEHAVEGPT_DASHBOARD_PORT:-8265}
+address=http://127.0.0.1:$dashboard_port
+
+settings() {
+  cat <<EOF
+export PATH=$bin:\$PATH
+export RAY_AUTH_MODE=token
+export RAY_AUTH_TOKEN_PATH=$state/auth_token
+export RAY_API_SERVER_ADDRESS=$address
+export RAY_USAGE_STATS_ENABLED=0
+EOF
+}
+
+answers() { curl -fs --max-time 5 -H "Authorization: Bearer $(cat "$state/auth_token")" "$address/api/version" >/dev/null; }
+
+running() { [ -f "$state/head.pid" ] && kill -0 "$(cat "$state/head.pid")" 2>/dev/null; }
+
+start() {
+  if running; then echo "Ray already runs here; dashboard $address"; return; fi
+  umask 077
+  mkdir -p "$state"
+  [ -s "$state/auth_token" ] || "$bin/python" -c 'import secrets; print(secrets.token_hex(32), end="")' >"$state/auth_token"
+  chmod 600 "$state/auth_token"
+  umask 022
+  eval "$(settings)"
+  # The head's environment is that of every job and worker on it. A trunk's start costs controller polls and imports:
+  # on one machine nothing is preempted, and polling often is cheap. One logical CPU more for every two is for reading.
+  export RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.2 RAY_TRAIN_ENABLE_PREEMPTION_WATCHER=0
+  cpus=$(nproc)
+  setsid nohup ray start --head --block --port "$port" --node-ip-address 127.0.0.1 --dashboard-host 127.0.0.1 \
+    --dashboard-port "$dashboard_port" --num-cpus $((cpus + (cpus + 1) / 2)) --disable-usage-stats \
+    >"$state/head.log" 2>&1 </dev/null &
+  echo $! >"$state/head.pid"
+  for _ in $(seq 120); do
+    if answers; then echo "Ray started; dashboard $address (token in .ray/auth_token)"; return; fi
+    running || break
+    sleep 0.5
+  done
+  echo "error: Ray did not start; the end of $state/head.log:" >&2
+  tail -n 20 "$state/head.log" >&2
+  stop >&2
+  exit 1
+}
+
+stop() {
+  if ! running; then rm -f "$state/head.pid"; echo "Ray does not run here"; return; fi
+  kill -TERM "$(cat "$state/head.pid")"
+  for _ in $(seq 60); do running || break; sleep 0.5; done
+  if running; then kill -KILL -- "-$(cat "$state/head.pid")"; fi
+  rm -f "$state/head.pid"
+  echo "Ray stopped"
+}
+
+case ${1:-} in
+  start) start ;;
+  stop) stop ;;
+  env) settings ;;
+  status) if running && answers; then echo "Ray runs here; dashboard $address"; else echo "Ray does not run here"; exit 1; fi ;;
+  *) sed -n '2,8p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,87 @@
+"""Train one model on a dataset, with the robust loss by default, and keep its checkpoint.
+
+    ray job submit -- python jobs/pretrain.py --dataset data/nyc --width 64 --out models/nyc-w64
+
+The run is a study of one cell: it resumes where it stopped, and leaves curves/, cells/ and checkpoints/ in --out.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from behavegpt.data.manifest import read_manifest
+from behavegpt.errors import RefusedError, exit_codes
+from behavegpt.loss.dro import DroConfig
+from behavegpt.study.config import StudyConfig
+from behavegpt.study.estimate import estimate_seconds, plan_lines
+from behavegpt.study.run import open_study, run_study
+from behavegpt.train.config import ExecutionConfig, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    dataset: Path
+    """Dataset directory from jobs/ingest.py or jobs/synthesize.py."""
+    out: Path
+    """Directory of the run."""
+    width: int = 64
+    depth: int = 2
+    num_events: int | None = None
+    """Unique training targets to train on; default all of the dataset's."""
+    loss: Literal["cvar", "erm"] = "cvar"
+    """cvar: behaviour-level robust loss, so that rare behaviours count; erm: plain cross-entropy."""
+    eps: float = 0.5
+    """Of cvar: the least share of the data that the worst case may shrink to."""
+    learning_rate: float | None = None
+    """Peak rate; default by the recipe's rule of the width."""
+    schedule: Schedule = "wsd"
+    seed: int = 0
+    plan: bool = False
+    """Print what would be trained, and its cost; train nothing."""
+    workers: int = 1
+    cpus_per_worker: int = 1
+    gpu: bool = False
+    engine: Literal["deepspeed", "torch"] = "deepspeed"
+    zero_stage: Literal[0, 1, 2, 3] = 0
+
+
+def main(args: Args) -> None:
+    config = StudyConfig(
+        name="pretrain",
+        widths=(args.width,),
+        depth=args.depth,
+        num_events=(args.num_events or read_manifest(args.dataset).splits["train"].num_targets,),
+        seeds=(args.seed,),
+        schedule=args.schedule,
+        dro=DroConfig(eps=args.eps) if args.loss == "cvar" else None,
+        learning_rate=args.learning_rate,
+        execution=ExecutionConfig(
+            engine=args.engine,
+            zero_stage=args.zero_stage,
+            num_workers=args.workers,
+            cpus_per_worker=args.cpus_per_worker,
+            use_gpu=args.gpu,
+        ),
+    )
+    study = open_study(config, args.dataset, args.out)
+    study = replace(study, plan=replace(study.plan, jobs=tuple(replace(j, keep_final=True) for j in study.plan.jobs)))
+    print(
+        *plan_lines(study.plan, study.manifest, estimate_seconds(study.missing(), study.manifest)), sep="\n", flush=True
+    )
+    if args.plan:
+        return
+    [job] = study.plan.jobs
+    row = next(r for r in run_study(study).to_pylist() if r["cell_id"] == job.cells[0].cell_id)
+    if row["status"] != "completed":
+        raise RefusedError(f"{row['status']}: {row['reason']}")
+    print(f"validation loss {row['loss']:.4f} +- {row['loss_stderr']:.4f} nats (plain cross-entropy)")
+    print(args.out / "checkpoints" / row["trunk_id"] / f"final-{row['num_events']}")
+
+
+if __name__ == "__main__":
+    with exit_codes(resume_with=shlex.join(["python", *sys.argv])):
+        main(tyro.cli(Args, description=__doc__))

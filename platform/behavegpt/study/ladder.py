@@ -1,0 +1,21 @@
+"""Named studies, as plain functions; a variant is `dataclasses.replace` of one."""
+
+from behavegpt.study.config import StudyConfig
+
+
+def demo() -> StudyConfig:
+    """Return the embedded default on generated logs: N from 7.5 k to 107 k, D doubling from 25 k to 800 k targets."""
+    return StudyConfig(
+        name="demo",
+        widths=(16, 24, 32, 48, 64),
+        num_events=(25_000, 50_000, 100_000, 200_000, 400_000, 800_000),
+    )
+
+
+def nyc() -> StudyConfig:
+    """Return a study of the size of New York's check-ins (Yang et al. 2015): D from 4 k to 60 k scored targets."""
+    return StudyConfig(
+        name="nyc",
+        widths=(16, 24, 32, 48),
+        num_events=(4_000, 8_000, 15_000, 30_000, 60_000),
+    )

@@ -1,0 +1,90 @@
+"""Live progress of a sweep, read from the curve files: one line per trunk whenever it has moved.
+
+Plain lines, so that a terminal and the log of a Ray job show the same.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from behavegpt.study.grid import Plan
+from behavegpt.train.config import TrunkJob
+
+POLL_S = 1.0
+LINE_EVERY_S = 10.0
+"""At most one line per trunk in so many seconds, besides its cells."""
+
+
+@contextmanager
+def show_progress(plan: Plan) -> Iterator[None]:
+    """Print the trunks' progress until the block ends."""
+    stop = threading.Event()
+    followers = [_Follower(job, total) for job, total in zip(plan.jobs, plan.events, strict=True)]
+    thread = threading.Thread(target=_watch, args=(followers, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _watch(followers: list["_Follower"], stop: threading.Event) -> None:
+    while not stop.wait(POLL_S):
+        for follower in followers:
+            follower.poll()
+    for follower in followers:
+        follower.poll()
+
+
+@dataclass
+class _Follower:
+    """Reads the new lines of one trunk's curve."""
+
+    job: TrunkJob
+    total: int
+    done: int = 0
+    last_print: float = 0.0
+    last_events: int = 0
+    last_leg: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        path = self.job.curve_path
+        self.offset = path.stat().st_size if path.exists() else 0
+
+    def poll(self) -> None:
+        if not self.job.curve_path.exists():
+            return
+        with self.job.curve_path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read()
+        complete = data[: data.rfind(b"\n") + 1]
+        self.offset += len(complete)
+        for line in complete.splitlines():
+            self._take(json.loads(line))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        name = self.job.trunk_id
+        if line["phase"] == "note":
+            print(f"  {name}  {line['text']}", flush=True)
+            return
+        if line["phase"] == "cell":
+            loss = f"{line['loss']:.4f}" if line["loss"] is not None else "-"
+            print(f"  {name}  D {line['cell_events']:>11,}  {line['status']}  loss {loss}", flush=True)
+            return
+        leg = (line["phase"], line["cell_events"])
+        start = self.last_events if leg == self.last_leg else line["from_events"]
+        self.done += max(0, line["num_events"] - start)
+        self.last_leg, self.last_events = leg, line["num_events"]
+        if time.monotonic() - self.last_print > LINE_EVERY_S:
+            self.last_print = time.monotonic()
+            left = max(0, self.total - self.done) / line["events_per_s"]
+            print(
+                f"  {name}  {line['phase']:6}  {self.done:>11,} / {self.total:,} events  "
+                f"{line['events_per_s']:>9,.0f} ev/s  loss {line['loss']:.4f}  ETA {left / 60:.0f}:{left % 60:02.0f}",
+                flush=True,
+            )

@@ -1,0 +1,214 @@
+"""The training loop of one worker, flat: plan, build, then leg by leg restore, train, and save or validate.
+
+In: a TrunkJob and a source of tables (Ray Data on a cluster, a plain reader in tests). Out: checkpoints, a curve, and
+one immutable file per finished cell. All ranks run the same code on the same plan; rank 0 writes.
+
+Every leg starts from a checkpoint (or the initialisation), in an undisturbed run too: so a run that was killed and
+resumed computes exactly what an undisturbed one does.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from behavegpt.data.batches import Batch, cut, keep_targets, rank_windows
+from behavegpt.data.manifest import Manifest, read_manifest
+from behavegpt.data.stream import TableSource, class_frequencies, plan_reads, read_targets
+from behavegpt.files import create_file
+from behavegpt.loss.dro import DroState, class_statistics, sample_weights, update, weigh
+from behavegpt.loss.nll import token_losses
+from behavegpt.model.attention import resolve_attention
+from behavegpt.model.transformer import BehaveGPT, initialise
+from behavegpt.train.checkpoint import CheckpointStore, random_state, restore_random_state, step_name
+from behavegpt.train.config import TrunkJob
+from behavegpt.train.distributed import all_sum, from_rank_0, rank, world_size
+from behavegpt.train.engine import Engine, build_engine
+from behavegpt.train.evaluate import Validation, evaluate, features, read_validation
+from behavegpt.train.metrics import CurveWriter, write_note
+from behavegpt.train.record import Measured, result_row
+from behavegpt.train.schedule import Leg, StepPlan, lr_factor, plan_legs, plan_steps
+
+
+class DivergedError(RuntimeError):
+    """The loss or the gradient stopped being a number at `step`: what was trained since the last checkpoint is lost."""
+
+    def __init__(self, what: str, step: int, batch: Batch) -> None:
+        super().__init__(f"{what} at step {step}, windows {batch.window_id[:8].tolist()}")
+        self.step = step
+
+
+def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> None:
+    """Train the trunk and every branch whose cell has no file yet; all workers call this together."""
+    torch.manual_seed(job.train.seed)
+    torch.set_flush_denormal(True)
+    manifest = read_manifest(job.dataset)
+    targets_W = read_targets(job.dataset, manifest, job.cells[-1].num_events)
+    plan = plan_steps(targets_W, job.train.batch_ramp)
+    store = CheckpointStore(job.checkpoint_dir, _execution_key(job))
+    legs = from_rank_0(lambda: _missing_legs(job, plan, store))
+    if not legs:
+        return
+    started, since = datetime.now(UTC), 0
+    batches = _batches(job, manifest, plan, legs, targets_W, tables)
+    dtype = torch.bfloat16 if job.execution.use_gpu else torch.float32
+    model = BehaveGPT(job.model, resolve_attention(job.model.attention, device, dtype))
+    initialise(model, job.train.seed)
+    engine = build_engine(model.to(device), job.train, job.execution)
+    robust = RobustLoss(job, device)
+    validation = read_validation(job.dataset, manifest, job.train.num_val_windows)
+    curve = CurveWriter(job.curve_path if rank() == 0 else None, job.trunk_id, job.cells[-1].num_events)
+    cells = {cell.num_events: cell for cell in job.cells}
+    owed = {leg.num_events for leg in legs if leg.kind == "branch"}
+    for leg in legs:
+        if leg.start > 0:
+            loop_state = store.load(step_name(leg.start), engine)
+            restore_random_state(loop_state)
+            robust.restore(loop_state)
+        try:
+            train_loss = _run_leg(leg, plan, job, engine, robust, batches, curve, device)
+        except DivergedError as error:
+            lost = [cells[leg.num_events]] if leg.kind == "branch" else [c for c in job.cells if c.num_events in owed]
+            if rank() == 0:
+                for cell in lost:
+                    _record(job, result_row(job, cell, manifest, "diverged", str(error)))
+                    curve.cell(cell.num_events, "diverged", None)
+            if leg.kind == "trunk":
+                return
+            for _ in range(error.step + 1, leg.stop):
+                next(batches)
+            continue
+        owed.discard(leg.num_events)
+        since += leg.num_events - int(plan.events_before[leg.start])
+        if leg.kind == "trunk":
+            store.save(step_name(leg.stop), engine, random_state() | robust.tensors())
+            continue
+        result = evaluate(engine.module, validation, device)
+        if job.keep_final:
+            store.save(f"final-{leg.num_events}", engine, random_state() | robust.tensors())
+        if rank() == 0:
+            measured = _measured(result, train_loss, leg.stop, since, started, device)
+            _record(job, result_row(job, cells[leg.num_events], manifest, "completed", measured=measured))
+            curve.cell(leg.num_events, "completed", result.loss)
+        started, since = datetime.now(UTC), 0
+
+
+def _run_leg(
+    leg: Leg,
+    plan: StepPlan,
+    job: TrunkJob,
+    engine: Engine,
+    robust: "RobustLoss",
+    batches: Iterator[Batch],
+    curve: CurveWriter,
+    device: torch.device,
+) -> float:
+    """Take the leg's steps; return the mean training loss, plain cross-entropy, over its targets."""
+    curve.begin(int(plan.events_before[leg.start]))
+    total = 0.0
+    for step in range(leg.start, leg.stop):
+        batch = next(batches)
+        events_end = min(int(plan.events_before[step + 1]), leg.num_events)
+        num_targets = events_end - int(plan.events_before[step])
+        targets = torch.from_numpy(batch.targets).to(device)
+        losses = token_losses(engine.module(*features(batch, device)), targets)
+        loss_sum = float(all_sum(losses.detach().double().sum()))
+        if not math.isfinite(loss_sum):
+            raise DivergedError(f"loss {loss_sum}", step, batch)
+        # The engines average gradients over workers, and each worker holds its share of the global mean.
+        loss = robust(losses, targets, step).sum() * (world_size() / num_targets)
+        factor = lr_factor(job.train, plan, leg, step)
+        norm = engine.step(loss, factor)
+        if not math.isfinite(norm):
+            raise DivergedError(f"gradient norm {norm}", step, batch)
+        total += loss_sum
+        curve.add(leg, step, events_end, loss_sum, factor, norm)
+    return total / max(1, leg.num_events - int(plan.events_before[leg.start]))
+
+
+class RobustLoss:
+    """The training loss: each target's cross-entropy, times its behaviour's robust weight where the job asks for it."""
+
+    def __init__(self, job: TrunkJob, device: torch.device) -> None:
+        self._config = job.train.dro
+        if self._config is not None:
+            self._state = DroState(job.model.num_classes, device)
+            self._probs_G = torch.tensor(class_frequencies(job.dataset), dtype=torch.float32, device=device)
+
+    def __call__(self, losses_BI: Tensor, targets_BI: Tensor, step: int) -> Tensor:
+        """Return the weighted losses (B, I), after moving the class means by the global batch."""
+        if self._config is None:
+            return losses_BI
+        sums_G, counts_G = class_statistics(losses_BI, targets_BI, len(self._probs_G))
+        update(self._state, all_sum(sums_G), all_sum(counts_G), self._config)
+        return weigh(losses_BI, targets_BI, sample_weights(self._state, self._probs_G, self._config, step))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state for a checkpoint."""
+        return {f"dro.{k}": v.cpu() for k, v in self._state.state_dict().items()} if self._config else {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` returned."""
+        if self._config is not None:
+            self._state.load_state_dict({k: tensors[f"dro.{k}"] for k in self._state.state_dict()})
+
+
+def _batches(
+    job: TrunkJob, manifest: Manifest, plan: StepPlan, legs: list[Leg], targets_W: np.ndarray, tables: TableSource
+) -> Iterator[Batch]:
+    """Yield this rank's batch of every step of every leg, in order."""
+    steps = [(leg, step) for leg in legs for step in range(leg.start, leg.stop)]
+    bounds = [(int(plan.first_window[step]), int(plan.first_window[step + 1])) for _, step in steps]
+    windows = [rank_windows(first, last, rank(), world_size()) for first, last in bounds]
+    reads = plan_reads(job.dataset, manifest, np.concatenate(windows))
+    for (leg, step), mine, batch in zip(steps, windows, cut(tables(reads), map(len, windows)), strict=True):
+        if plan.events_before[step + 1] > leg.num_events:
+            first = plan.first_window[step]
+            before = plan.events_before[step] + np.cumsum(targets_W[first : mine[-1] + 1], dtype=np.int64)
+            batch = keep_targets(batch, leg.num_events - (before[mine - first] - targets_W[mine]))
+        yield batch
+
+
+def _missing_legs(job: TrunkJob, plan: StepPlan, store: CheckpointStore) -> list[Leg]:
+    missing = [c.num_events for c in job.cells if not (job.cell_dir / f"{c.cell_id}.json").exists()]
+    steps, rejected = store.usable()
+    for sentence in rejected:
+        write_note(job.curve_path, sentence)
+    return plan_legs(plan, job.train, missing, steps)
+
+
+def _execution_key(job: TrunkJob) -> dict[str, str | int]:
+    execution = job.execution
+    return {
+        "trunk_id": job.trunk_id,
+        "engine": execution.engine,
+        "zero_stage": execution.stage_label,
+        "num_workers": execution.num_workers,
+        "device": "cuda" if execution.use_gpu else "cpu",
+    }
+
+
+def _record(job: TrunkJob, row: dict[str, Any]) -> None:
+    create_file(job.cell_dir / f"{row['cell_id']}.json", json.dumps(row, indent=1) + "\n")
+
+
+def _measured(
+    result: Validation, train_loss: float, num_steps: int, events: int, started: datetime, device: torch.device
+) -> Measured:
+    finished = datetime.now(UTC)
+    return Measured(
+        loss=result.loss,
+        loss_stderr=result.stderr,
+        train_loss=train_loss,
+        num_steps=num_steps,
+        wall_s=(finished - started).total_seconds(),
+        events_trained=events,
+        device=str(device),
+        started_at=started.isoformat(timespec="seconds"),
+        finished_at=finished.isoformat(timespec="seconds"),
+    )

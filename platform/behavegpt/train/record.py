@@ -1,0 +1,97 @@
+"""One row of the results table: what a cell is (from its job) and what was measured (from the run), or why nothing was.
+
+Written as JSON to cells/<cell_id>.json; study/results.py gathers the rows by schema.RESULT_SCHEMA.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import behavegpt
+from behavegpt.config import config_hash
+from behavegpt.data.manifest import Manifest
+from behavegpt.model.sizing import count_params, train_flops_per_event
+from behavegpt.schema import NUM_INPUTS, Status
+from behavegpt.train.config import Cell, TrunkJob
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What one branch gave."""
+
+    loss: float | None
+    loss_stderr: float | None
+    train_loss: float | None
+    num_steps: int
+    wall_s: float
+    """Marginal: the decay, its validation, and the stretch of trunk since the branch before."""
+    events_trained: int
+    """In wall_s."""
+    device: str
+    started_at: str
+    finished_at: str
+
+
+def result_row(
+    job: TrunkJob, cell: Cell, manifest: Manifest, status: Status, reason: str = "", measured: Measured | None = None
+) -> dict[str, Any]:
+    """Return the row of schema.RESULT_SCHEMA for one cell."""
+    counts = count_params(job.model)
+    row: dict[str, Any] = {
+        "cell_id": cell.cell_id,
+        "study": job.study,
+        "status": status,
+        "reason": reason,
+        "variant": "erm" if job.train.dro is None else f"cvar-{job.train.dro.eps:g}",
+        "num_params": counts.non_embedding,
+        "num_params_total": counts.total,
+        "num_params_embedding": counts.embedding,
+        "num_params_matmul": counts.matmul,
+        "width": job.model.width,
+        "depth": job.model.depth,
+        "num_heads": job.model.num_heads,
+        "num_events": cell.num_events,
+        "num_epochs": cell.num_events / manifest.splits["train"].num_targets,
+        "flops": train_flops_per_event(job.model) * cell.num_events,
+        "seed": job.train.seed,
+        "schedule": job.train.schedule,
+        "trunk_id": job.trunk_id,
+        "learning_rate": job.train.learning_rate,
+        "batch_events": windows_per_batch(job.train.batch_ramp, cell.num_events) * NUM_INPUTS,
+        "world_size": job.execution.num_workers,
+        "zero_stage": job.execution.stage_label,
+        "dataset_fingerprint": manifest.fingerprint,
+        "config_hash": config_hash({"model": job.model, "train": job.train}),
+        "code_version": code_version(),
+    }
+    if measured is not None:
+        row |= {
+            "loss": measured.loss,
+            "loss_stderr": measured.loss_stderr,
+            "train_loss": measured.train_loss,
+            "num_steps": measured.num_steps,
+            "wall_s": measured.wall_s,
+            "worker_s": measured.wall_s * job.execution.num_workers,
+            "events_per_s": measured.events_trained / measured.wall_s,
+            "device": measured.device,
+            "started_at": measured.started_at,
+            "finished_at": measured.finished_at,
+        }
+    return row
+
+
+def windows_per_batch(ramp: tuple[tuple[int, int], ...], num_events: int) -> int:
+    """Return the batch in windows that the ramp prescribes after `num_events`."""
+    return [size for start, size in ramp if start < num_events][-1]
+
+
+@cache
+def code_version() -> str:
+    """Return the version and a digest of the package's sources, which holds where there is no repository too."""
+    root = Path(behavegpt.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return f"{behavegpt.__version__}+{digest.hexdigest()[:12]}"

@@ -1,0 +1,94 @@
+"""Which windows each optimiser step takes, and at what learning rate: arithmetic on (recipe, position), no state.
+
+In: the number of scored targets of every window in stream order. Out: a `StepPlan` (the windows of each step) and the
+`Leg`s of a trunk (stretches of steps that start from a checkpoint). The same for any number of workers; any step can be
+resumed from its index alone.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from behavegpt.train.config import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """Step t takes the windows first_window[t] .. first_window[t + 1] of the stream; T steps."""
+
+    first_window: np.ndarray
+    """(T + 1,) int64."""
+    events_before: np.ndarray
+    """(T + 1,) int64: targets consumed before step t."""
+
+    def step_at(self, num_events: int) -> int:
+        """Return the last step boundary with at most `num_events` targets before it."""
+        return int(np.searchsorted(self.events_before, num_events, side="right")) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """Steps start .. stop (exclusive) of the plan, run from a checkpoint at `start`."""
+
+    kind: Literal["trunk", "branch"]
+    start: int
+    stop: int
+    num_events: int
+    """Targets consumed at its end. A branch ends exactly at its cell's num_events, within its last step if need be."""
+
+
+def plan_steps(targets_W: np.ndarray, batch_ramp: tuple[tuple[int, int], ...]) -> StepPlan:
+    """Return the steps that consume `targets_W`, the scored targets of each window, under the batch ramp."""
+    events = np.concatenate([[0], np.cumsum(targets_W, dtype=np.int64)])
+    first = [0]
+    for index, (_, size) in enumerate(batch_ramp):
+        until = batch_ramp[index + 1][0] if index + 1 < len(batch_ramp) else math.inf
+        while first[-1] < len(targets_W) and events[first[-1]] < until:
+            first.append(min(first[-1] + size, len(targets_W)))
+    first_window = np.asarray(first, dtype=np.int64)
+    return StepPlan(first_window, events[first_window])
+
+
+def branch_start(plan: StepPlan, num_events: int, config: TrainConfig) -> int:
+    """Return the step at which the run to `num_events` leaves the trunk.
+
+    For cosine the rate depends on num_events from the first step, so there is no trunk to share.
+    """
+    if config.schedule == "cosine":
+        return 0
+    return plan.step_at(int((1 - config.decay_share) * num_events))
+
+
+def plan_legs(plan: StepPlan, config: TrainConfig, num_events: list[int], checkpoints: set[int]) -> list[Leg]:
+    """Return the legs that give each of `num_events` its loss, using the trunk checkpoints that exist.
+
+    A leg starts at step 0, at a step in `checkpoints`, or where an earlier trunk leg ended.
+    """
+    legs, known = [], {0, *checkpoints}
+    for target in sorted(num_events):
+        fork = branch_start(plan, target, config)
+        nearest = max(step for step in known if step <= fork)
+        if nearest < fork:
+            legs.append(Leg("trunk", nearest, fork, int(plan.events_before[fork])))
+            known.add(fork)
+        stop = int(np.searchsorted(plan.events_before, target, side="left"))
+        legs.append(Leg("branch", fork, stop, target))
+    return legs
+
+
+def lr_factor(config: TrainConfig, plan: StepPlan, leg: Leg, step: int) -> float:
+    """Return the learning rate of a step over the peak rate.
+
+    Linear warm-up by step; then constant on the trunk. A wsd branch decays linearly in events to zero at its end
+    (Hu et al. 2024, MiniCPM); a cosine run follows a half cosine to 0.1 (Hoffmann et al. 2022).
+    """
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if leg.kind == "trunk":
+        return warmup
+    begin, now = int(plan.events_before[leg.start]), int(plan.events_before[step])
+    progress = (now - begin) / (leg.num_events - begin)
+    if config.schedule == "cosine":
+        return warmup * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress)))
+    return warmup * (1 - progress)
