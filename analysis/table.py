@@ -230,7 +230,9 @@ def _optional(path: Path, table: pa.Table, name: str, default: float) -> np.ndar
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
+    return (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
+    )
 
 
 def _labels(table: pa.Table, name: str) -> list[str]:

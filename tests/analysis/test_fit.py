@@ -88,12 +88,11 @@ def test_a_point_on_a_slope_is_stalled_and_the_optimum_is_not(grid: Callable[...
 @pytest.mark.real_data
 def test_scipys_silent_failure_is_caught_on_the_chinchilla_table(load_points: Callable[..., Points]):
     points = load_points("chinchilla_kyo_takano")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(over="ignore"):
         warnings.simplefilter("ignore", OptimizeWarning)
-        theirs, covariance = curve_fit(law, np.stack(points[:2]), points.loss)
+        theirs = curve_fit(law, np.stack(points[:2]), points.loss)[0]
     assert (theirs == 1).all()
-    assert np.isinf(covariance).all()
-    assert stalled(scale(points)[0], np.ones(5), np.ones(5)) != ()
+    assert "handed its start back unchanged" in stalled(points, np.ones(5), theirs)[0]
     ours = fit(points, "curve_fit")
     assert ours.failures == ()
     assert np.isfinite(ours.covariance).all()

@@ -71,7 +71,9 @@ def test_missing_columns_come_with_the_nearest_name(tmp_path: Path):
 
 def test_a_table_that_is_no_study_needs_its_columns_named(tmp_path: Path):
     found = problems(write(tmp_path / "t.csv", "N,D,loss\n1,1,1\n"))
-    assert [flag in problem for flag, problem in zip(("--params", "--events", "--loss"), found, strict=True)] == [True] * 3
+    assert [flag in problem for flag, problem in zip(("--params", "--events", "--loss"), found, strict=True)] == [
+        True
+    ] * 3
 
 
 def test_one_column_cannot_be_two_things(tmp_path: Path):

@@ -104,7 +104,8 @@ def test_a_damaged_shard_is_named(dataset, tmp_path):
     [first, *_] = plan_reads(directory, manifest, np.arange(10))
     bad = tmp_path / "part-00000.parquet"
     data = bytearray(Path(first.path).read_bytes())
-    data[len(data) // 3] ^= 0xFF
+    for offset in range(200, len(data) - 20_000, 997):  # so often that every column of every row group is hit
+        data[offset] ^= 0xFF
     bad.write_bytes(data)
     reads = plan_reads(tmp_path / "x", manifest, np.arange(1_300))
     moved = [type(r)(str(bad), r.row_group, r.rows) for r in reads]

@@ -46,7 +46,8 @@ def floor_of(world: World, windows: Windows, behavior_ids: np.ndarray) -> Floor:
 
     Behaviours that share an id (those that training never saw are all `other`) are one class, as for the model. An
     event type or place that the dataset shows as `other` keeps its value here: such a floor is a little below what
-    the ids allow, and the manifest counts the targets concerned.
+    the ids allow, by less than 0.0004 nats in the demo study and by 0.008 with 25,000 training targets (worlds 0 to
+    2), and the manifest counts the targets concerned.
 
     Args:
         windows: Full windows of values.

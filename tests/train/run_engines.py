@@ -1,0 +1,53 @@
+"""One worker of test_engines.py: train one tiny job under each execution named, and write its losses.
+
+    python run_engines.py DATASET OUT RANK WORLD_SIZE PORT ENGINE:STAGE ...
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from behavegpt.data.manifest import read_manifest
+from behavegpt.data.stream import local_tables
+from behavegpt.loss.dro import DroConfig
+from behavegpt.model.config import for_width
+from behavegpt.train.config import Cell, ExecutionConfig, TrainConfig, TrunkJob
+from behavegpt.train.loop import train_trunk
+
+
+def main(dataset: Path, out: Path, rank: int, world_size: int, port: str, *executions: str) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    dist.init_process_group("gloo")
+    recipe = TrainConfig(
+        learning_rate=0.01,
+        warmup_steps=5,
+        batch_ramp=((0, 1), (1_000, 2)),  # one window for two workers at first: a rank without rows
+        dro=DroConfig(eps=0.5, warmup_steps=5),
+    )
+    for name in executions:
+        engine, stage = name.split(":")
+        job = TrunkJob(
+            study="engines",
+            trunk_id=f"{engine}{stage}x{world_size}",
+            model=for_width(16, vocabulary_sizes=read_manifest(dataset).vocabulary_sizes),
+            train=recipe,
+            execution=ExecutionConfig(engine=engine, zero_stage=int(stage), num_workers=world_size),  # pyright: ignore
+            dataset=dataset,
+            study_dir=out / name.replace(":", ""),
+            cells=(Cell(cell_id="d2500", num_events=2_500), Cell(cell_id="d5000", num_events=5_000)),
+        )
+        train_trunk(job, local_tables, torch.device("cpu"))
+        if rank == 0:
+            lines = [json.loads(line) for line in job.curve_path.read_text().splitlines()]
+            losses = [line["loss"] for line in lines]
+            (out / f"{name.replace(':', '')}.json").write_text(json.dumps(losses))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
