@@ -12,6 +12,17 @@ law        all of it in order; report, plots: a law -> report.html, report.md, f
 
 from analysis.law import Law, fit_law, law_to_json
 from analysis.report import check_out, report_study, write_report
+from analysis.report_text import summarize
 from analysis.table import Table, read_table
 
-__all__ = ["Law", "Table", "check_out", "fit_law", "law_to_json", "read_table", "report_study", "write_report"]
+__all__ = [
+    "Law",
+    "Table",
+    "check_out",
+    "fit_law",
+    "law_to_json",
+    "read_table",
+    "report_study",
+    "summarize",
+    "write_report",
+]

@@ -57,14 +57,14 @@ def fit(points: Points, method: Method) -> Fit:
         covariance, failures = huber_covariance(scaled, theta), ()
         objective = huber_objective(scaled, theta)
     failures += bound_failures(theta, scaled.loss)
-    if not np.isfinite(covariance).all():
-        failures += ("The covariance of the parameters is infinite: the cells do not determine all five of them.",)
+    if not np.isfinite(covariance).all() or _is_singular(scaled, theta):
+        failures += ("The parameters' covariance is infinite or singular: the cells do not determine all five.",)
     parameters = rescale(theta, 1 / units[0], 1 / units[1])
     covariance = _unscaled_covariance(covariance, theta, parameters, units)
     return Fit(
         method=method,
         parameters=Parameters(*parameters.tolist()),
-        stderr=Parameters(*np.sqrt(np.diag(covariance)).tolist()),
+        stderr=Parameters(*np.sqrt(np.maximum(np.diag(covariance), 0)).tolist()),
         covariance=covariance,
         r2=r_squared(points, parameters),
         mean_error=float(np.abs(separable(theta, *scaled[:2]) / scaled.loss - 1).mean()),
@@ -105,19 +105,22 @@ def _curve_fit(scaled: Points, start: np.ndarray) -> tuple[np.ndarray, np.ndarra
     with warnings.catch_warnings():
         # An infinite covariance is looked for in what comes back, where it can be refused with a reason.
         warnings.simplefilter("ignore", OptimizeWarning)
-        theta, covariance = curve_fit(
-            law,
-            np.stack(scaled[:2]),
-            scaled.loss,
-            p0=np.clip(start, low, high),
-            bounds=(low, high),
-            jac=gradient,
-            x_scale="jac",
-            ftol=1e-14,
-            xtol=1e-14,
-            gtol=1e-14,
-            max_nfev=20_000,
-        )
+        try:
+            theta, covariance = curve_fit(
+                law,
+                np.stack(scaled[:2]),
+                scaled.loss,
+                p0=np.clip(start, low, high),
+                bounds=(low, high),
+                jac=gradient,
+                x_scale="jac",
+                ftol=1e-14,
+                xtol=1e-14,
+                gtol=1e-14,
+                max_nfev=20_000,
+            )
+        except RuntimeError as error:
+            return start, np.full((5, 5), np.inf), (f"curve_fit gave up: {error}.",)
     return theta, covariance, stalled(scaled, start, theta)
 
 
@@ -132,9 +135,10 @@ def stalled(scaled: Points, start: np.ndarray, theta: np.ndarray) -> tuple[str, 
     low, high = least_squares_bounds()
     free = (theta > np.array(low) + 1e-6) & (theta < np.array(high) - 1e-6)
     norm = np.linalg.norm(jacobian, axis=0) * np.linalg.norm(residual)
+    free &= norm > 0
     if np.linalg.norm(residual) <= 1e-10 * np.linalg.norm(scaled.loss) or not free.any():
         return ()
-    cosine = float(np.abs(jacobian.T @ residual / norm)[free].max())
+    cosine = float(np.abs((jacobian.T @ residual)[free] / norm[free]).max())
     if cosine < 1e-4:
         return ()
     what = "handed its start back unchanged" if np.array_equal(theta, start) else "stopped before an optimum"
@@ -158,6 +162,13 @@ def bound_failures(theta: np.ndarray, loss: np.ndarray) -> tuple[str, ...]:
         if not low + 1e-3 < value < high - 1e-3:
             failures.append(f"{name} = {value:.3g} is at the bound of its range {low} .. {high}.")
     return tuple(failures)
+
+
+def _is_singular(scaled: Points, theta: np.ndarray) -> bool:
+    """Return whether some direction of the parameters leaves every loss as it is; scipy's covariance may hide that."""
+    jacobian = separable_gradient(theta, *scaled[:2])
+    length = np.linalg.norm(jacobian, axis=0)
+    return bool((length == 0).any() or np.linalg.matrix_rank(jacobian / length, tol=1e-9) < NUM_PARAMETERS)
 
 
 def _unscaled_covariance(

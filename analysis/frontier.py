@@ -36,12 +36,12 @@ class Optimum:
 
 
 def optimal_split(theta: np.ndarray, flops: float, flops_per_param_event: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return N* and D*, each of shape (...), for (..., 5) parameters with positive coefficients and exponents.
+    """Return N* and D*, each of shape (...), for (..., 5) parameters; NaN where a coefficient or exponent is zero.
 
     dL/dN = 0 on D = C / (k N) gives N* = G (C / k)^(beta / (alpha + beta)), D* = (C / k) / N* with
     G = (alpha C_N / (beta C_D))^(1 / (alpha + beta)). In logs, since C_N may be large.
     """
-    C_N, alpha, C_D, beta, _ = np.moveaxis(np.asarray(theta, float), -1, 0)
+    C_N, alpha, C_D, beta, _ = np.moveaxis(np.where(np.asarray(theta, float) > 0, theta, np.nan), -1, 0)
     log_budget = np.log(flops / flops_per_param_event)
     log_gain = np.log(alpha) + np.log(C_N) - np.log(beta) - np.log(C_D)
     log_params = (log_gain + beta * log_budget) / (alpha + beta)
@@ -58,9 +58,8 @@ def find_optimum(
     loss = float(separable(np.array(parameters), np.array([num_params]), np.array([num_events]))[0])
     spans: list[Interval | None] = [None] * 4
     if bootstrap is not None:
-        draws = bootstrap.draws[(bootstrap.draws[:, :4] > 0).all(axis=1)]
-        params, events = optimal_split(draws, flops, flops_per_param_event)
-        losses = separable(draws, params[:, None], events[:, None])[:, 0]
+        params, events = optimal_split(bootstrap.draws, flops, flops_per_param_event)
+        losses = separable(bootstrap.draws, params[..., None], events[..., None])[..., 0]
         spans = [bootstrap.interval(values) for values in (params, events, events / params, losses)]
     return Optimum(
         flops=flops,

@@ -84,11 +84,8 @@ def fit_law(
         flops_per_param_event: k in C = k N D; by default the median of the table's flops column, else 6.
     """
     points, rate = table.points, flops_per_param_event or _flops_per_param_event(table)
-    run = np.unique(
-        np.stack([points.num_params, table.seed, _shared_trunk(table)], axis=-1), axis=0, return_inverse=True
-    )[1]
     reasons = refuse_cells(points)
-    warnings = warn_cells(points, table.cell_id, run.reshape(-1))
+    warnings = warn_cells(points, table.cell_id, _runs(table))
     fits: dict[Method, Fit] = {} if reasons else {name: fit(points, name) for name in METHODS}
     draws, optima, rungs = None, (), ()
     if fits:
@@ -160,8 +157,8 @@ def _bootstrap_to_json(draws: Bootstrap | None) -> dict[str, Any] | None:
     if draws is None:
         return None
     return {
-        "scheme": "wild cluster",
-        "num_draws": len(draws.draws),
+        "scheme": "wild cluster bootstrap, the wider of by trunk and by row",
+        "num_draws": draws.num_draws,
         "num_clusters": draws.num_clusters,
         "seed": draws.seed,
     }
@@ -174,6 +171,9 @@ def _flops_per_param_event(table: Table) -> float:
     return float(np.median(known)) if len(known) else FLOPS_PER_PARAM_EVENT
 
 
-def _shared_trunk(table: Table) -> np.ndarray:
-    """Return (C,) trunks where the study knows them; for anyone's table rows of one N and seed are one run."""
-    return table.trunk if table.is_study else np.zeros_like(table.trunk)
+def _runs(table: Table) -> np.ndarray:
+    """Return (C,) the index of each cell's run: one N, seed and trunk, the trunk only where the table knows it."""
+    known = len(np.unique(table.trunk)) < len(table.trunk)
+    trunk = table.trunk if known else np.zeros_like(table.trunk)
+    keys = np.stack([table.points.num_params, table.seed, trunk], axis=-1)
+    return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)

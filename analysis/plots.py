@@ -190,14 +190,14 @@ def _plot_optimum(law: Law, table: Table) -> Figure:
     axes.plot(best[:, 0], best[:, 1], color=_ACCENT, linewidth=1.8, label="optimal split of a budget")
     if law.bootstrap is not None:
         # The split moves along a line of equal compute, so its interval is drawn as the region between the two ends.
-        theta = law.bootstrap.draws[(law.bootstrap.draws[:, :4] > 0).all(axis=1)]
-        ends = np.array([law.bootstrap.interval(optimal_split(theta, budget, k)[0]) for budget in budgets])
+        draws = law.bootstrap.draws
+        ends = np.array([law.bootstrap.interval(optimal_split(draws, budget, k)[0]) for budget in budgets])
         outline = np.concatenate([ends[:, 0], ends[::-1, 1]])
         heights = np.concatenate([budgets / k / ends[:, 0], (budgets / k / ends[:, 1])[::-1]])
         axes.fill(outline, heights, color=_ACCENT, alpha=0.13, linewidth=0, label=f"{law.bootstrap.level:.0%} interval")
     for optimum in law.optima:
         axes.plot([optimum.num_params], [optimum.num_events], "D", color=_OTHER, markersize=6, zorder=4)
-    axes.plot([], [], "D", color=_OTHER, markersize=6, linestyle="none", label="budgets of the table below")
+    axes.plot([], [], "D", color=_OTHER, markersize=6, linestyle="none", label="budgets of the table")
     axes.set_xlabel("parameters N")
     axes.set_ylabel("training events D")
     _log_axis(axes, "x")
@@ -282,14 +282,18 @@ def _few_log_ticks(axes: Axes) -> None:
         ticks = ticks[(ticks >= low) & (ticks <= high)]
         if len(ticks) >= 2:
             break
-    ticks = ticks if len(ticks) < 4 else ticks[[0, len(ticks) // 2, -1]]
-    axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
+    shown: list[float] = []
+    for tick in ticks:
+        if not shown or np.log(tick / shown[-1]) > 0.4 * np.log(high / low):
+            shown.append(float(tick))
+    axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_major_formatter(_formatter(human))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, ncols=3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, ncols=3)
 
 
 def _formatter(write: Callable[[float], str]) -> FuncFormatter:

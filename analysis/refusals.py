@@ -127,7 +127,7 @@ def _rises(points: Points, before: int, after: int) -> bool:
 
 def _draws_at_bound(bootstrap: Bootstrap) -> list[str]:
     # A term that a draw does without rests on exactly 0; an exponent at its bound is told by the interval's width.
-    share = float((bootstrap.draws[:, [0, 2, 4]] <= 0).any(axis=1).mean())
+    share = float((bootstrap.draws[..., [0, 2, 4]] <= 0).any(axis=-1).mean())
     if share <= _MAX_AT_BOUND:
         return []
     return [f"In {share:.0%} of the bootstrap draws one of the three terms vanishes: the cells barely need it."]

@@ -23,8 +23,8 @@ from behavegpt import __version__
 from behavegpt.errors import InputError
 
 _CAPTIONS = {
-    "loss_by_events": "Loss against training events, a curve for each number of parameters, with the law's interval.",
-    "loss_by_params": "Loss against parameters, a curve for each number of training events.",
+    "loss_by_events": "Loss against events for each number of parameters; lines: the law, bands: its interval.",
+    "loss_by_params": "Loss against parameters for each number of training events.",
     "residuals": "What the law leaves over. A pattern, not a cloud, means that the form is wrong.",
     "parameters": "Both methods: bootstrap interval of the chosen one (above), 1.96 standard errors of the other.",
     "optimum": "The cells, and the split of a budget that the law finds best. Beyond the cells it is extrapolation.",

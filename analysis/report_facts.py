@@ -3,6 +3,7 @@
 Nothing here judges the law; what people or programs wrote into the plan is passed on as text, to be escaped later.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import scipy
 
 from analysis.forms import separable
 from analysis.law import Law
 from analysis.table import Table
 from analysis.text import figures, human, scientific
+from behavegpt import __version__
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,18 +122,21 @@ def cells_section(law: Law, table: Table) -> Section | None:
 def provenance_section(law: Law, table: Table) -> Section:
     facts: list[tuple[str, Any]] = [
         ("table", str(table.path)),
+        ("sha256 of the table", hashlib.sha256(table.path.read_bytes()).hexdigest()),
         ("columns of N, D, loss", ", ".join(table.columns)),
         ("cells used, left out", f"{law.n_used}, {len(law.dropped)}"),
         ("FLOPs per parameter and event", figures(law.flops_per_param_event)),
     ]
     if law.bootstrap is not None:
-        scheme = f"{len(law.bootstrap.draws)} wild cluster draws over {law.bootstrap.num_clusters} "
-        facts.append(("bootstrap", scheme + ("trunks" if table.is_study else "rows") + f", seed {law.bootstrap.seed}"))
+        by = f"by {law.bootstrap.num_clusters} trunks or by row" if len(law.bootstrap.draws) > 1 else "by row"
+        facts.append(("bootstrap", f"{law.bootstrap.num_draws} wild draws, {by}, seed {law.bootstrap.seed}"))
     for name in ("variant", "schedule", "dataset_fingerprint", "code_version", "config_hash", "seed", "device"):
         found = sorted({_plain(row.get(name)) for row in table.rows if row.get("status") == "completed"})
         if found:
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             facts.append((name, ", ".join(found[:5]) + more))
+    versions = {"behavegpt": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
+    facts.append(("fitted with", ", ".join(f"{name} {version}" for name, version in versions.items())))
     return Section(title="Provenance", grids=(_facts(facts),))
 
 

@@ -42,7 +42,7 @@ def headline(law: Law, table: Table) -> Headline:
     study = str(table.rows[0]["study"]) if table.is_study else table.path.name
     title = f"Scaling law of {study}"
     if law.refused:
-        return Headline(title=title, refused=True, terms=(), floor="", sentences=law.reasons)
+        return Headline(title=title, refused=True, terms=(), floor="", sentences=())
     theta = law.fit.parameters
     unit = " nats per event" if table.is_study else ""
     sentences = [
@@ -68,6 +68,21 @@ def headline(law: Law, table: Table) -> Headline:
         (figures(theta.C_D, 3), "D", figures(theta.beta, 3)),
     )
     return Headline(title=title, refused=False, terms=terms, floor=figures(theta.L0), sentences=tuple(sentences))
+
+
+def summarize(law: Law) -> str:
+    """Return the law as a few lines for a terminal."""
+    lines = [f"cells: {law.n_used} used, {len(law.dropped)} left out"]
+    if not law.refused:
+        lines.append(f"law ({law.method}): R2 {law.fit.r2:.5f}, mean error {law.fit.mean_error:.2%}")
+        for name, value in law.fit.parameters._asdict().items():
+            lines.append(f"  {name:<6}{figures(value):>12}   {span(law.intervals().get(name), 4)}")
+    for best in law.optima:
+        lines.append(
+            f"optimum of {scientific(best.flops)} FLOPs: N {human(best.num_params)}, D {human(best.num_events)},"
+            f" D/N {figures(best.ratio, 3)} ({span(best.ratio_interval)}), loss {figures(best.loss)}"
+        )
+    return "\n".join(lines + [f"warning: {warning}" for warning in law.warnings])
 
 
 def sections(law: Law, table: Table, plan: Mapping[str, Any], floor: float | None) -> tuple[Section, ...]:
@@ -106,8 +121,9 @@ def _law(law: Law) -> Section:
         " paper's), huber the robust fit of Hoffmann et al. (2022) on the logarithm of the loss. Where they disagree by"
         " more than the interval, a few cells decide.",
     )
-    grid = Grid(columns=("", law.method, level, "standard error", law.other, "meaning"), rows=tuple(rows))
-    return Section(title="The law", text=text, grids=(grid,), figures=(*drawn, "parameters"))
+    grid = Grid(columns=("", law.method, level, "asymptotic error", law.other, "meaning"), rows=tuple(rows))
+    title = "What the fit found, though it is refused" if law.refused else "The law"
+    return Section(title=title, text=text, grids=(grid,), figures=(*drawn, "parameters"))
 
 
 def _optimum(law: Law) -> Section | None:

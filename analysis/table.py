@@ -20,6 +20,8 @@ from behavegpt.schema import STATUSES
 
 _STUDY_COLUMNS = frozenset({"cell_id", "status", "reason", "num_params", "num_events", "loss", "trunk_id", "seed"})
 _MAX_PROBLEMS = 20
+_RANGE = (1e-30, 1e30)
+"""Of N, D and loss; the squares of what lies beyond leave double precision."""
 
 
 class Columns(NamedTuple):
@@ -188,12 +190,13 @@ def _reason_to_drop(
 
 
 def _refuse_impossible(path: Path, columns: Columns, numbers: list[np.ndarray], keep: np.ndarray) -> None:
-    """Raise for every kept row with a value that is not positive."""
+    """Raise for every kept row with a value that is not positive, or beyond anything measured."""
+    low, high = _RANGE
     _raise_all(
         [
-            f"{path}: row {row + 1}: {name} is {values[row]:g}; it must be positive."
+            f"{path}: row {row + 1}: {name} is {values[row]:g}; it must be positive, from {low:g} to {high:g}."
             for name, values in zip(columns, numbers, strict=True)
-            for row in np.flatnonzero(keep & ~(values > 0))
+            for row in np.flatnonzero(keep & ~((values >= low) & (values <= high)))
         ]
     )
 
@@ -216,7 +219,7 @@ def _refuse_mixture(path: Path, table: pa.Table, keep: np.ndarray) -> None:
 
 def _trunks(table: pa.Table, keep: np.ndarray) -> np.ndarray:
     """Return (C,) the index of each kept row's trunk; rows without one stand alone."""
-    alone = [f"\0{row}" for row in range(table.num_rows)]
+    alone = [f"\0{row}" for row in range(table.num_rows)]  # no name holds a NUL: see _labels
     names = _labels(table, "trunk_id") if "trunk_id" in table.column_names else alone
     names = [name or single for name, single in zip(names, alone, strict=True)]
     kept = [name for name, kept in zip(names, keep, strict=True) if kept]
@@ -236,7 +239,9 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _labels(table: pa.Table, name: str) -> list[str]:
-    return ["" if value is None else str(value) for value in table.column(name).to_pylist()]
+    """Return a column as text that is safe to print: control characters could steer a terminal."""
+    texts = ["" if value is None else str(value) for value in table.column(name).to_pylist()]
+    return ["".join(letter if letter.isprintable() else "?" for letter in text) for text in texts]
 
 
 def _raise_all(problems: list[str]) -> None:

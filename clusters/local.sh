@@ -8,9 +8,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
-state=$root/.ray
+state=${BEHAVEGPT_RAY_STATE:-$root/.ray} # token, pid and log of the head; another folder and ports make another head
 bin=$root/.venv/bin
 port=${BEHAVEGPT_RAY_PORT:-6379}
+agent_port=${BEHAVEGPT_AGENT_PORT:-52365}
 dashboard_port=${BEHAVEGPT_DASHBOARD_PORT:-8265}
 address=http://127.0.0.1:$dashboard_port
 
@@ -20,6 +21,7 @@ export PATH=$bin:\$PATH
 export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH=$state/auth_token
 export RAY_API_SERVER_ADDRESS=$address
+export RAY_ADDRESS=127.0.0.1:$port
 export RAY_USAGE_STATS_ENABLED=0
 EOF
 }
@@ -41,11 +43,11 @@ start() {
   export RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.2 RAY_TRAIN_ENABLE_PREEMPTION_WATCHER=0
   cpus=$(nproc)
   setsid nohup ray start --head --block --port "$port" --node-ip-address 127.0.0.1 --dashboard-host 127.0.0.1 \
-    --dashboard-port "$dashboard_port" --num-cpus $((cpus + (cpus + 1) / 2)) --disable-usage-stats \
+    --dashboard-port "$dashboard_port" --dashboard-agent-listen-port "$agent_port" --num-cpus $((cpus + (cpus + 1) / 2)) --disable-usage-stats \
     >"$state/head.log" 2>&1 </dev/null &
   echo $! >"$state/head.pid"
   for _ in $(seq 120); do
-    if answers; then echo "Ray started; dashboard $address (token in .ray/auth_token)"; return; fi
+    if answers; then echo "Ray started; dashboard $address (token in $state/auth_token)"; return; fi
     running || break
     sleep 0.5
   done

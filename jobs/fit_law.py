@@ -12,9 +12,8 @@ from typing import Annotated
 
 import tyro
 
-from analysis import Law, check_out, fit_law, read_table, write_report
+from analysis import check_out, fit_law, read_table, summarize, write_report
 from analysis.fit import Method
-from analysis.text import figures, human, scientific, span
 from behavegpt.errors import InputError, RefusedError, exit_codes
 
 
@@ -79,25 +78,9 @@ def main(args: Args) -> None:
         flops_per_param_event=args.flops_per_param_event,
     )
     report = write_report(law, table, args.out)
-    print(summary(law), report, sep="\n")
+    print(summarize(law), report, sep="\n")
     if law.refused:
         raise RefusedError(" ".join(law.reasons))
-
-
-def summary(law: Law) -> str:
-    """Return the law as a few lines of text."""
-    lines = [f"cells: {law.n_used} used, {len(law.dropped)} left out"]
-    if not law.refused:
-        fit = law.fit
-        lines.append(f"law ({law.method}): R2 {fit.r2:.5f}, mean error {fit.mean_error:.2%}")
-        for name, value in fit.parameters._asdict().items():
-            lines.append(f"  {name:<6}{figures(value):>12}   {span(law.intervals().get(name), 4)}")
-    for best in law.optima:
-        lines.append(
-            f"optimum of {scientific(best.flops)} FLOPs: N {human(best.num_params)}, D {human(best.num_events)},"
-            f" D/N {figures(best.ratio, 3)} ({span(best.ratio_interval)}), loss {figures(best.loss)}"
-        )
-    return "\n".join(lines + [f"warning: {warning}" for warning in law.warnings])
 
 
 if __name__ == "__main__":

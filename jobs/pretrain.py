@@ -7,9 +7,9 @@ The run is a study of one cell: it resumes where it stopped, and leaves curves/,
 
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -42,11 +42,7 @@ class Args:
     seed: int = 0
     plan: bool = False
     """Print what would be trained, and its cost; train nothing."""
-    workers: int = 1
-    cpus_per_worker: int = 1
-    gpu: bool = False
-    engine: Literal["deepspeed", "torch"] = "deepspeed"
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    execution: Annotated[ExecutionConfig, tyro.conf.arg(name="")] = field(default_factory=ExecutionConfig)
 
 
 def main(args: Args) -> None:
@@ -59,13 +55,7 @@ def main(args: Args) -> None:
         schedule=args.schedule,
         dro=DroConfig(eps=args.eps) if args.loss == "cvar" else None,
         learning_rate=args.learning_rate,
-        execution=ExecutionConfig(
-            engine=args.engine,
-            zero_stage=args.zero_stage,
-            num_workers=args.workers,
-            cpus_per_worker=args.cpus_per_worker,
-            use_gpu=args.gpu,
-        ),
+        execution=args.execution,
     )
     study = open_study(config, args.dataset, args.out)
     study = replace(study, plan=replace(study.plan, jobs=tuple(replace(j, keep_final=True) for j in study.plan.jobs)))

@@ -8,17 +8,18 @@ A rerun trains only the cells that are missing; a grid is extended by rerunning 
 """
 
 import shlex
+import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from analysis import report_study
+from analysis import report_study, summarize
 from behavegpt.data.generator import demo as demo_log
 from behavegpt.data.generator import write_generated
-from behavegpt.errors import InputError, exit_codes
+from behavegpt.errors import InputError, RefusedError, exit_codes
 from behavegpt.loss.dro import DroConfig
 from behavegpt.study import ladder
 from behavegpt.study.config import StudyConfig
@@ -48,13 +49,7 @@ class Args:
     eps: float = 0.5
     """Of cvar: the least share of the data that the worst case may shrink to."""
     schedule: Schedule = "wsd"
-    workers: int = 1
-    """Ray Train workers per trunk."""
-    cpus_per_worker: int = 1
-    gpu: bool = False
-    """One GPU per worker."""
-    engine: Literal["deepspeed", "torch"] = "deepspeed"
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    execution: Annotated[ExecutionConfig, tyro.conf.arg(name="")] = field(default_factory=ExecutionConfig)
 
 
 def study_config(args: Args) -> StudyConfig:
@@ -67,13 +62,7 @@ def study_config(args: Args) -> StudyConfig:
         seeds=args.seeds,
         schedule=args.schedule,
         dro=DroConfig(eps=args.eps) if args.loss == "cvar" else None,
-        execution=ExecutionConfig(
-            engine=args.engine,
-            zero_stage=args.zero_stage,
-            num_workers=args.workers,
-            cpus_per_worker=args.cpus_per_worker,
-            use_gpu=args.gpu,
-        ),
+        execution=args.execution,
     )
 
 
@@ -83,10 +72,15 @@ def main(args: Args) -> None:
     study_dir = args.study_dir or Path("studies") / args.preset
     if args.dataset is None and args.preset != "demo":
         raise InputError(f"{args.preset}: --dataset is missing; make one with jobs/ingest.py")
-    if args.dataset is None and not dataset.exists():
+    if made := args.dataset is None and not dataset.exists():
         print(f"making generated logs in {dataset}", flush=True)
         write_generated(dataset, demo_log(), "demo")
-    study = open_study(config, dataset, study_dir)
+    try:
+        study = open_study(config, dataset, study_dir)
+    except InputError:
+        if made:
+            shutil.rmtree(dataset)
+        raise
     missing = study.missing()
     print(*plan_lines(study.plan, study.manifest, estimate_seconds(missing, study.manifest)), sep="\n", flush=True)
     if args.plan:
@@ -94,8 +88,10 @@ def main(args: Args) -> None:
     if not missing.jobs:
         print(f"nothing to train: all {study.plan.num_cells} cells are in {study_dir}", flush=True)
     run_study(study)
-    _, report = report_study(study_dir)
-    print(report)
+    law, report = report_study(study_dir)
+    print(summarize(law), report, sep="\n", flush=True)
+    if law.refused:
+        raise RefusedError(" ".join(law.reasons))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from analysis.forms import Parameters, Points
 
+from analysis.forms import Parameters, Points
 from behavegpt.schema import RESULT_SCHEMA
 
 TRUTH = Parameters(C_N=12.0, alpha=0.5, C_D=350.0, beta=0.69, L0=1.49)
@@ -20,13 +20,13 @@ EVENTS = (25_000, 50_000, 100_000, 200_000, 400_000, 800_000)
 HOSTILE = "<script>alert(1)</script> | {{ 7*7 }} =cmd [x](javascript:alert(2)) \x1b[31m"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def truth() -> Parameters:
     """Return the law behind `grid`, `noise` apart."""
     return TRUTH
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def grid() -> Callable[..., Points]:
     """Return a function that makes the 36 cells of `truth`, with normal noise of a standard deviation."""
 
@@ -39,18 +39,27 @@ def grid() -> Callable[..., Points]:
     return make
 
 
+@pytest.fixture(scope="session")
+def make_study(grid: Callable[..., Points]) -> Callable[[Path], Path]:
+    """Return a function that makes a study: 36 completed cells of 6 trunks, three that failed, and a plan."""
+
+    def make(directory: Path) -> Path:
+        rows = [_row(at, *cell) for at, cell in enumerate(zip(*grid(0.002), strict=True))]
+        rows.append(rows[0] | {"cell_id": "diverged", "status": "diverged", "loss": 9.0, "reason": HOSTILE})
+        rows.append(rows[1] | {"cell_id": "crashed", "status": "crashed", "loss": 0.0, "reason": "worker died"})
+        rows.append(rows[2] | {"cell_id": "skipped", "status": "skipped", "loss": None, "reason": None})
+        directory.mkdir()
+        pq.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), directory / "results.parquet")
+        (directory / "plan.json").write_text(json.dumps(_plan()))
+        return directory
+
+    return make
+
+
 @pytest.fixture
-def study_dir(tmp_path: Path, grid: Callable[..., Points]) -> Path:
-    """Return a study: 36 completed cells of 6 trunks, a diverged, a crashed and a skipped one, and a plan."""
-    rows = [_row(at, *cell) for at, cell in enumerate(zip(*grid(0.002), strict=True))]
-    rows.append(rows[0] | {"cell_id": "diverged", "status": "diverged", "loss": 9.0, "reason": HOSTILE})
-    rows.append(rows[1] | {"cell_id": "crashed", "status": "crashed", "loss": 0.0, "reason": "worker died"})
-    rows.append(rows[2] | {"cell_id": "skipped", "status": "skipped", "loss": None, "reason": None})
-    directory = tmp_path / "study"
-    directory.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), directory / "results.parquet")
-    (directory / "plan.json").write_text(json.dumps(_plan()))
-    return directory
+def study_dir(tmp_path: Path, make_study: Callable[[Path], Path]) -> Path:
+    """Return a fresh study."""
+    return make_study(tmp_path / "study")
 
 
 @pytest.fixture(scope="session")

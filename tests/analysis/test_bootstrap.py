@@ -1,15 +1,16 @@
-"""Draws of the law: the batched refit against scipy, the trunk's leverage by hand, and the coverage of the intervals."""
+"""Draws of the law: the batched refit against scipy, leverage by hand, and the coverage of the intervals."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from analysis.bootstrap import bootstrap, inflate
+from scipy.optimize import least_squares, minimize
+
+from analysis.bootstrap import Bootstrap, bootstrap, inflate
 from analysis.fit import METHODS, Method, fit, scale
 from analysis.forms import Parameters, Points, rescale, separable
 from analysis.huber import huber_objective
 from analysis.refit import refit
-from scipy.optimize import least_squares, minimize
 
 
 def test_inflate_by_hand():
@@ -71,6 +72,14 @@ def test_noise_shared_within_trunks_widens_the_interval_of_alpha(grid: Callable[
         low, high = bootstrap(points, clusters, found, num_draws=300, seed=0).intervals()["alpha"]
         widths.append(high - low)
     assert widths[0] > 2 * widths[1]
+
+
+def test_the_wider_scheme_gives_the_interval():
+    # 101 draws 0 .. 100 and 50 .. 60: the 90 % intervals are 5 .. 95 and 50.5 .. 59.5.
+    narrow, wide = np.linspace(50, 60, 101), np.linspace(0, 100, 101)
+    draws = Bootstrap(draws=np.zeros((2, 101, 5)), level=0.9, num_clusters=6, seed=0)
+    assert draws.interval(np.stack([narrow, wide])) == pytest.approx((5, 95))
+    assert draws.interval(np.stack([narrow, np.full(101, np.nan)])[:1]) == pytest.approx((50.5, 59.5))
 
 
 @pytest.mark.slow

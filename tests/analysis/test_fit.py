@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.optimize import OptimizeWarning, curve_fit
+
 from analysis.fit import METHODS, Method, fit, scale, stalled
 from analysis.forms import Parameters, Points
 from analysis.huber import huber_objective
-from scipy.optimize import OptimizeWarning, curve_fit
 
 
 def law(x: np.ndarray, C_N: float, alpha: float, C_D: float, beta: float, L0: float) -> np.ndarray:
@@ -31,7 +32,7 @@ def test_units_do_not_matter(method: Method, grid: Callable[..., Points]):
     small = fit(points, method).parameters
     large = fit(Points(1e6 * points.num_params, 1e9 * points.num_events, points.loss), method).parameters
     np.testing.assert_allclose([large.alpha, large.beta, large.L0], [small.alpha, small.beta, small.L0], rtol=1e-4)
-    assert large.C_N == pytest.approx(small.C_N * 1e6**small.alpha, rel=1e-2)
+    np.testing.assert_allclose(large.C_N, small.C_N * 1e6**small.alpha, rtol=1e-2)
 
 
 def test_curve_fit_agrees_with_scipy_from_a_good_start(grid: Callable[..., Points], truth: Parameters):
@@ -83,6 +84,27 @@ def test_a_point_on_a_slope_is_stalled_and_the_optimum_is_not(grid: Callable[...
     optimum[[0, 2]] *= np.array(units) ** -optimum[[1, 3]]
     assert stalled(scaled, optimum, optimum) == ()
     assert "stopped before an optimum" in stalled(scaled, ones, optimum + 0.01)[0]
+
+
+def test_scipy_giving_up_is_a_failure_of_the_fit(grid: Callable[..., Points], monkeypatch: pytest.MonkeyPatch):
+    def give_up(*_: object, **__: object) -> None:
+        raise RuntimeError("Optimal parameters not found")
+
+    monkeypatch.setattr("analysis.fit.curve_fit", give_up)
+    failures = fit(grid(0.002), "curve_fit").failures
+    assert failures[0] == "curve_fit gave up: Optimal parameters not found."
+    assert "infinite or singular" in failures[1]
+
+
+def test_an_infinite_covariance_is_a_failure(
+    grid: Callable[..., Points], truth: Parameters, monkeypatch: pytest.MonkeyPatch
+):
+    units = scale(grid())[1]
+    theta = np.array(truth) * np.array([units[0] ** -truth.alpha, 1, units[1] ** -truth.beta, 1, 1])
+    monkeypatch.setattr("analysis.fit.curve_fit", lambda *_, **__: (theta, np.full((5, 5), np.inf)))
+    assert fit(grid(), "curve_fit").failures == (
+        "The parameters' covariance is infinite or singular: the cells do not determine all five.",
+    )
 
 
 @pytest.mark.real_data

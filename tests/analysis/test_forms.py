@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from analysis.forms import Points, r_squared, rescale, separable, separable_gradient
 from scipy.optimize import approx_fprime
+
+from analysis.forms import Points, r_squared, rescale, separable, separable_gradient
 
 THETA = np.array([8.0, 0.5, 27.0, 1 / 3, 1.0])
 
@@ -21,7 +22,7 @@ def test_leading_axes_are_draws():
 
 def test_gradient_matches_finite_differences():
     num_params, num_events = np.array([3.0]), np.array([0.4])
-    numeric = approx_fprime(THETA, lambda theta: separable(theta, num_params, num_events)[0], 1e-7)
+    numeric = np.asarray(approx_fprime(THETA, lambda theta: separable(theta, num_params, num_events)[0], 1e-7))
     np.testing.assert_allclose(separable_gradient(THETA, num_params, num_events)[0], numeric, rtol=1e-5)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from analysis.bootstrap import Bootstrap
 from analysis.fit import fit
 from analysis.forms import Points
@@ -66,9 +67,9 @@ def test_lack_of_fit_needs_small_standard_errors(grid: Callable[..., Points]):
 def test_wide_intervals_and_vanishing_terms(grid: Callable[..., Points]):
     points = grid(0.002)
     found = fit(points, "curve_fit")
-    draws = np.tile(np.array(found.parameters), (100, 1))
-    draws[:, 1] = np.linspace(0.1, 1.2, 100)
-    draws[:10, 4] = 0
+    draws = np.tile(np.array(found.parameters), (1, 100, 1))
+    draws[0, :, 1] = np.linspace(0.1, 1.2, 100)
+    draws[0, :10, 4] = 0
     warnings = warn_fit(found, Bootstrap(draws=draws, level=0.8, num_clusters=6, seed=0), points, np.full(36, np.nan))
     assert [warning.split()[0] for warning in warnings] == ["alpha", "In"]
     assert "80% interval" in warnings[0]

@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from analysis import fit_law, read_table, report_study, write_report
 from analysis.text import figures, human, scientific, span
-
 from behavegpt.errors import InputError
 
 
@@ -26,10 +27,10 @@ class Tags(HTMLParser):
         self.attributes += [(name, value or "") for name, value in attrs]
 
 
-@pytest.fixture
-def report(study_dir: Path) -> Path:
-    """Return the directory of a written report."""
-    return report_study(study_dir, num_draws=100)[1].parent
+@pytest.fixture(scope="module")
+def report(make_study: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a written report, which no test changes."""
+    return report_study(make_study(tmp_path_factory.mktemp("report") / "study"), num_draws=100)[1].parent
 
 
 def test_every_file_is_there_and_no_temporary(report: Path):
@@ -59,7 +60,7 @@ def test_hostile_text_stays_text(report: Path):
     for text in (page, twin):
         assert "<script" not in text
         assert "&lt;script&gt;" in text
-        assert "49" not in re.findall(r"alert.{0,20}?(\d+) ?\}?\}? =cmd", text)
+        assert "7*7" in text.replace("\\", "")
     assert "{{ 7*7 }}" in page
     assert "\\[x\\](javascript" in twin
     assert "\\| {{" in twin

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from analysis.table import Columns, Table, read_table
 
+from analysis.table import Columns, Table, read_table
 from behavegpt.errors import InputError
 
 NDL = {"params_column": "N", "events_column": "D", "loss_column": "loss"}
@@ -49,9 +49,9 @@ def test_missing_and_infinite_values_are_dropped_with_their_reason(tmp_path: Pat
 def test_impossible_values_are_all_named_at_once(tmp_path: Path):
     found = problems(write(tmp_path / "t.csv", "N,D,loss\n1,1,1\n-2,2,2\n3,0,3\n4,4,-1\n"), **NDL)
     assert [problem.split(": ", 1)[1] for problem in found] == [
-        "row 2: N is -2; it must be positive.",
-        "row 3: D is 0; it must be positive.",
-        "row 4: loss is -1; it must be positive.",
+        "row 2: N is -2; it must be positive, from 1e-30 to 1e+30.",
+        "row 3: D is 0; it must be positive, from 1e-30 to 1e+30.",
+        "row 4: loss is -1; it must be positive, from 1e-30 to 1e+30.",
     ]
 
 

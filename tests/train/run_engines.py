@@ -1,6 +1,6 @@
 """One worker of test_engines.py: train one tiny job under each execution named, and write its losses.
 
-    python run_engines.py DATASET OUT RANK WORLD_SIZE PORT ENGINE:STAGE ...
+python run_engines.py DATASET OUT RANK WORLD_SIZE PORT ENGINE:STAGE ...
 """
 
 import json
@@ -27,7 +27,10 @@ def main(dataset: Path, out: Path, rank: int, world_size: int, port: str, *execu
     recipe = TrainConfig(
         learning_rate=0.01,
         warmup_steps=5,
-        batch_ramp=((0, 1), (1_000, 2)),  # one window for two workers at first: a rank without rows
+        batch_ramp=(
+            (0, 1),
+            (1_000, 2),
+        ),  # one window for two workers, also where the first cell ends: a rank without rows
         dro=DroConfig(eps=0.5, warmup_steps=5),
     )
     for name in executions:
@@ -40,7 +43,7 @@ def main(dataset: Path, out: Path, rank: int, world_size: int, port: str, *execu
             execution=ExecutionConfig(engine=engine, zero_stage=int(stage), num_workers=world_size),  # pyright: ignore
             dataset=dataset,
             study_dir=out / name.replace(":", ""),
-            cells=(Cell(cell_id="d2500", num_events=2_500), Cell(cell_id="d5000", num_events=5_000)),
+            cells=(Cell(cell_id="d950", num_events=950), Cell(cell_id="d5000", num_events=5_000)),
         )
         train_trunk(job, local_tables, torch.device("cpu"))
         if rank == 0:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from behavegpt.errors import InputError
 from behavegpt.train.config import TrainConfig
 from behavegpt.train.schedule import Leg, branch_start, lr_factor, plan_legs, plan_steps
 
@@ -69,5 +70,5 @@ def test_cosine_runs_alone_and_ends_near_a_tenth():
     ],
 )
 def test_an_impossible_recipe_is_named(change, word):
-    with pytest.raises(ValueError, match=word):
+    with pytest.raises(InputError, match=word):
         config(**change)

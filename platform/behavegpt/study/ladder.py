@@ -4,10 +4,10 @@ from behavegpt.study.config import StudyConfig
 
 
 def demo() -> StudyConfig:
-    """Return the embedded default on generated logs: N from 7.5 k to 107 k, D doubling from 25 k to 800 k targets."""
+    """Return the embedded default on generated logs: N from 4.5 k to 237 k, D doubling from 25 k to 800 k targets."""
     return StudyConfig(
         name="demo",
-        widths=(16, 24, 32, 48, 64),
+        widths=(12, 16, 24, 40, 64, 96),
         num_events=(25_000, 50_000, 100_000, 200_000, 400_000, 800_000),
     )
 

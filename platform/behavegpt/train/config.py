@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from behavegpt.errors import InputError
 from behavegpt.loss.dro import DroConfig
 from behavegpt.model.config import ModelConfig
 
@@ -53,7 +54,7 @@ class TrainConfig:
         if not starts or starts[0] != 0 or starts != sorted(set(starts)) or min(w for _, w in self.batch_ramp) < 1:
             problems.append(f"batch_ramp is {self.batch_ramp}; it must rise from 0 events, with >= 1 window each")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise InputError(*problems)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +71,9 @@ class ExecutionConfig:
     """One GPU a worker, bf16 and NCCL; otherwise fp32 and gloo."""
 
     def __post_init__(self) -> None:
-        for name in ("num_workers", "cpus_per_worker"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be >= 1")
+        counts = {name: getattr(self, name) for name in ("num_workers", "cpus_per_worker")}
+        if problems := [f"{name} is {count}; it must be >= 1" for name, count in counts.items() if count < 1]:
+            raise InputError(*problems)
 
     @property
     def stage_label(self) -> int:

@@ -167,7 +167,7 @@ def _batches(
     windows = [rank_windows(first, last, rank(), world_size()) for first, last in bounds]
     reads = plan_reads(job.dataset, manifest, np.concatenate(windows))
     for (leg, step), mine, batch in zip(steps, windows, cut(tables(reads), map(len, windows)), strict=True):
-        if plan.events_before[step + 1] > leg.num_events:
+        if len(mine) and plan.events_before[step + 1] > leg.num_events:
             first = plan.first_window[step]
             before = plan.events_before[step] + np.cumsum(targets_W[first : mine[-1] + 1], dtype=np.int64)
             batch = keep_targets(batch, leg.num_events - (before[mine - first] - targets_W[mine]))

@@ -1,0 +1,239 @@
+"""jobs/scaling_grid.py without a cluster: what it says of wrong input, and what --plan prints.
+
+Most runs execute the job's file in this process, as python does, so that torch is imported once.
+"""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from behavegpt.data import generator
+from behavegpt.data.generator import GeneratorConfig, write_generated
+from behavegpt.data.manifest import read_manifest
+from behavegpt.model.config import for_width
+from behavegpt.model.transformer import BehaveGPT
+
+JOB = Path(__file__).parents[2] / "jobs" / "scaling_grid.py"
+SMALL = GeneratorConfig(num_users=40, num_train_events=9_000, num_val_windows=12, num_test_windows=4)
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 9,000 unique training targets."""
+    out = tmp_path_factory.mktemp("grid") / "small"
+    write_generated(out, SMALL, "small")
+    return out
+
+
+@pytest.fixture
+def damaged(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("damaged") / "small"
+    shutil.copytree(dataset, copy)
+    return copy
+
+
+@pytest.fixture
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Return a runner of the job in an empty directory; a run that would train fails before it meets a cluster."""
+    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", None)
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(JOB), run_name="__main__")
+        except SystemExit as left:
+            assert isinstance(left.code, int)
+            code = left.code
+        printed = capsys.readouterr()
+        return Done(code, printed.out, printed.err)
+
+    return run
+
+
+def assert_refused(done: Done, cwd: Path, *problems: str) -> None:
+    """Check for exit 2, one line per problem and nothing written."""
+    assert (done.code, done.out) == (2, "")
+    lines = done.err.splitlines()
+    assert len(lines) == len(problems), done.err
+    for line, problem in zip(lines, problems, strict=True):
+        assert line.startswith("error: ")
+        assert problem in line
+    assert list(cwd.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "problems"),
+    [
+        (("--widths", "-16"), ["widths has -16"]),
+        (("--widths", "18"), ["widths has 18; a width is a positive multiple of 4"]),
+        (("--widths", "16", "16"), ["widths is (16, 16)"]),
+        (("--num-events", "0"), ["num_events has 0"]),
+        (("--num-events", "50"), ["num_events has 50; the least is 900"]),
+        (("--num-events", "2000", "9001"), ["num_events has 9,001; "]),
+        (("--seeds", "-1"), ["seeds has -1"]),
+        (("--loss", "cvar", "--eps", "2"), ["dro.eps is 2.0"]),
+        (("--workers", "0", "--num-events", "2000"), ["num_workers is 0; it must be >= 1"]),
+        (
+            ("--workers", "0", "--cpus-per-worker", "-1", "--num-events", "2000"),
+            ["num_workers is 0; it must be >= 1", "cpus_per_worker is -1; it must be >= 1"],
+        ),
+        (
+            ("--widths", "18", "-4", "--num-events", "0", "--seeds", "-1"),
+            ["widths has 18", "widths has -4", "num_events has 0", "seeds has -1"],
+        ),
+    ],
+)
+def test_wrong_values_are_named_one_line_each(run, cwd, dataset, flags, problems):
+    assert_refused(run("demo", "--dataset", dataset, *flags), cwd, *problems)
+
+
+def test_a_data_size_that_is_too_large_is_told_what_there_is(run, cwd, dataset):
+    done = run("nyc", "--dataset", dataset)
+    assert_refused(done, cwd, "num_events has 15,000", "num_events has 30,000", "num_events has 60,000")
+    assert done.err.count(f"{dataset} has 9,000 unique training targets") == 3
+
+
+def test_a_missing_dataset_is_named(run, cwd):
+    done = run("demo", "--dataset", "absent")
+    assert_refused(done, cwd, "absent: not a dataset (manifest.json is missing); make one with jobs/ingest.py")
+
+
+def test_nyc_needs_a_dataset(run, cwd):
+    assert_refused(run("nyc"), cwd, "nyc: --dataset is missing; make one with jobs/ingest.py")
+
+
+def test_a_truncated_shard_is_named(run, cwd, damaged):
+    shard = damaged / "val" / "part-00000.parquet"
+    size = shard.stat().st_size
+    shard.write_bytes(shard.read_bytes()[:-100])
+    done = run("demo", "--dataset", damaged, "--num-events", "2000")
+    assert_refused(done, cwd, f"{shard}: has {size - 100} bytes, its manifest says {size}")
+
+
+def test_every_damaged_shard_is_named(run, cwd, damaged):
+    shards = [damaged / split / "part-00000.parquet" for split in ("train", "val")]
+    for shard in shards:
+        shard.unlink()
+    done = run("demo", "--dataset", damaged, "--num-events", "2000")
+    assert_refused(done, cwd, f"{shards[0]}: missing", f"{shards[1]}: missing")
+
+
+def test_an_edited_manifest_is_named(run, cwd, damaged):
+    path = damaged / "manifest.json"
+    raw = json.loads(path.read_text())
+    raw["splits"]["train"]["num_targets"] = 10**9
+    path.write_text(json.dumps(raw))
+    assert_refused(run("demo", "--dataset", damaged, "--num-events", "2000"), cwd, f"{path}: edited or torn")
+
+
+def test_half_a_manifest_is_named(run, cwd, damaged):
+    path = damaged / "manifest.json"
+    path.write_text(path.read_text()[:500])
+    assert_refused(run("demo", "--dataset", damaged), cwd, f"{path}: not a readable manifest")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("demo", "--wdiths", "16"), "--wdiths"),
+        (("tokyo",), "tokyo"),
+        (("demo", "--widths", "sixteen"), "sixteen"),
+        (("demo", "--schedule", "linear"), "linear"),
+        (("demo", "--zero-stage", "4"), "4"),
+        (("demo", "--widths"), "widths"),
+    ],
+)
+def test_what_the_command_line_cannot_read_is_named(run, cwd, arguments, word):
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert word in done.err
+    assert "Traceback" not in done.err
+    assert list(cwd.iterdir()) == []
+
+
+def params(dataset: Path, width: int) -> tuple[str, str]:
+    """Return the parameters outside tables and positions, and all of them, of the model that is really built."""
+    model = BehaveGPT(for_width(width, vocabulary_sizes=read_manifest(dataset).vocabulary_sizes))
+    total = sum(p.numel() for p in model.parameters())
+    tables = sum(p.numel() for p in model.embeddings.parameters()) + model.positions.numel()
+    return f"{total - tables:,}", f"{total:,}"
+
+
+def test_plan_prints_exact_counts_and_writes_nothing(run, cwd, dataset):
+    done = run("demo", "--dataset", dataset, "--widths", "12", "32", "--num-events", "2000", "4000", "--plan")
+    assert (done.code, done.err) == (0, "")
+    trunks = [line.split() for line in done.out.splitlines() if line.startswith("  w")]
+    assert [(*t[1:3], t[3], t[4]) for t in trunks] == [(*params(dataset, w), "2", "4,470") for w in (32, 12)]
+    assert "2 trunks, 4 cells, 8,940 events to train" in done.out
+    assert list(cwd.iterdir()) == []
+
+
+def test_plan_of_the_demo_writes_its_dataset_alone_and_once(run, cwd, monkeypatch):
+    monkeypatch.setattr(generator, "demo", lambda: SMALL)
+    first = run("--plan", "--num-events", "2000", "--widths", "16")
+    assert (first.code, first.err) == (0, "")
+    assert first.out.startswith("making generated logs in data/demo\n")
+    assert [p.name for p in cwd.iterdir()] == ["data"]
+    assert [p.name for p in (cwd / "data").iterdir()] == ["demo"]
+    # 41 behaviour ids, so 40 classes: 2 (12 D^2 + 13 D) + 2 D + D^2 + D + 40 D + 40 at D = 16.
+    assert "7,544" in first.out
+    written = (cwd / "data" / "demo" / "manifest.json").stat().st_mtime_ns
+    second = run("--plan", "--num-events", "2000", "--widths", "16")
+    assert "making" not in second.out
+    assert (cwd / "data" / "demo" / "manifest.json").stat().st_mtime_ns == written
+
+
+def test_the_demo_makes_no_dataset_for_a_wrong_command(run, cwd):
+    assert_refused(run("demo", "--widths", "18"), cwd, "widths has 18")
+
+
+def test_another_recipe_in_the_study_directory_is_refused(run, cwd, dataset, tmp_path_factory):
+    study_dir = tmp_path_factory.mktemp("study")
+    flags = ("--dataset", dataset, "--study-dir", study_dir, "--num-events", "2000", "--plan")
+    record = {"dataset": {"name": "old", "fingerprint": "f" * 64}, "config": {"depth": 2, "schedule": "cosine"}}
+    (study_dir / "plan.json").write_text(json.dumps(record))
+    done = run(*flags)
+    assert_refused(done, cwd, "old (ffffffffffff)", "have schedule cosine, this run asks for wsd", "choose another")
+    assert [p.name for p in study_dir.iterdir()] == ["plan.json"]
+
+
+def test_in_a_process_of_its_own_plan_needs_no_ray_and_a_problem_no_traceback(dataset, tmp_path):
+    # None makes every import of the name fail.
+    code = """
+import runpy, sys
+sys.modules |= {"ray": None, "deepspeed": None}
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    flags = ["demo", "--dataset", str(dataset), "--plan", "--num-events"]
+    codes = []
+    for size, out, err in (("2000", "6 trunks, 6 cells", ""), ("9001", "", "error: num_events has 9,001")):
+        command = [sys.executable, "-c", code, str(JOB), *flags, size]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert out in done.stdout, done.stderr
+        assert done.stderr.startswith(err)
+        assert "Traceback" not in done.stderr
+        codes.append(done.returncode)
+    assert codes == [0, 2]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,85 @@
+"""A tiny generated dataset, and studies on it whose cells are written by hand: no cluster, no training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from behavegpt.config import plain
+from behavegpt.data.generator import GeneratorConfig, write_generated
+from behavegpt.data.manifest import Manifest, read_manifest
+from behavegpt.study.config import StudyConfig
+from behavegpt.study.grid import Plan, plan_record
+from behavegpt.train.config import Cell, ExecutionConfig, TrunkJob
+from behavegpt.train.record import Measured, result_row
+
+ConfigMaker = Callable[..., StudyConfig]
+CellWriter = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset of 100 train windows with 90 targets each: 9,000 unique training targets."""
+    out = tmp_path_factory.mktemp("data") / "tiny"
+    config = GeneratorConfig(num_users=40, num_train_events=9_000, num_val_windows=12, num_test_windows=4)
+    write_generated(out, config, "tiny")
+    return out
+
+
+@pytest.fixture
+def manifest(tiny: Path) -> Manifest:
+    return read_manifest(tiny)
+
+
+@pytest.fixture
+def make_config() -> ConfigMaker:
+    """Return a maker of a small study's configuration; keyword arguments change it."""
+
+    def make(**changes: Any) -> StudyConfig:
+        settings = {
+            "name": "test",
+            "widths": (12, 16),
+            "num_events": (2_000, 4_000),
+            "execution": ExecutionConfig(engine="torch"),
+        }
+        return StudyConfig(**(settings | changes))
+
+    return make
+
+
+@pytest.fixture
+def write_cell(manifest: Manifest) -> CellWriter:
+    """Return a writer of the file of a completed cell, as the worker that trained it leaves it."""
+
+    def write(job: TrunkJob, cell: Cell, loss: float = 2.5) -> dict[str, Any]:
+        measured = Measured(
+            loss=loss,
+            loss_stderr=0.01,
+            train_loss=loss - 0.1,
+            num_steps=23,
+            wall_s=4.0,
+            events_trained=cell.num_events,
+            device="cpu",
+            started_at="2026-01-05T00:00:00+00:00",
+            finished_at="2026-01-05T00:00:04+00:00",
+        )
+        row = result_row(job, cell, manifest, "completed", "", measured)
+        job.cell_dir.mkdir(parents=True, exist_ok=True)
+        (job.cell_dir / f"{cell.cell_id}.json").write_text(json.dumps(row))
+        return row
+
+    return write
+
+
+@pytest.fixture
+def write_plan(manifest: Manifest, tiny: Path) -> Callable[[StudyConfig, Plan, Path], None]:
+    """Return a writer of the two files that a run leaves beside its cells."""
+
+    def write(config: StudyConfig, plan: Plan, study_dir: Path) -> None:
+        study_dir.mkdir(parents=True, exist_ok=True)
+        (study_dir / "config.json").write_text(json.dumps(plain(config)))
+        (study_dir / "plan.json").write_text(json.dumps(plan_record(config, manifest, tiny, plan)))
+
+    return write

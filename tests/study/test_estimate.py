@@ -1,0 +1,99 @@
+"""What a study is said to cost: memory and time against sums by hand, and the table that people read."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from behavegpt.model.config import for_width
+from behavegpt.model.transformer import BehaveGPT
+from behavegpt.study import estimate
+from behavegpt.study.estimate import estimate_seconds, matmul_flops_per_s, memory_bytes, plan_lines, trunk_seconds
+from behavegpt.study.grid import Plan, plan_study
+from behavegpt.train.config import ExecutionConfig
+
+
+@pytest.fixture
+def plan(make_config, manifest, tiny, tmp_path):
+    return lambda **changes: plan_study(make_config(**changes), manifest, tiny, tmp_path / "study")
+
+
+def params(width: int, manifest) -> tuple[int, int]:
+    """Return all parameters of the built model, and those outside the lookup tables and positions."""
+    model = BehaveGPT(for_width(width, vocabulary_sizes=manifest.vocabulary_sizes))
+    total = sum(p.numel() for p in model.parameters())
+    return total, total - sum(p.numel() for p in model.embeddings.parameters()) - model.positions.numel()
+
+
+def test_memory_by_hand(plan, manifest):
+    [job] = plan(widths=(16,)).jobs
+    total, _ = params(16, manifest)
+    # One window of 90 positions; 34 values per position, block and unit of width, 4 bytes each (docstring's source).
+    assert memory_bytes(job) == pytest.approx(600e6 + 16 * total + 4 * 90 * 34 * 2 * 16)
+    # 9,000 events end at two windows a batch, which two workers share.
+    [job] = plan(widths=(16,), num_events=(9_000,)).jobs
+    assert memory_bytes(job) == pytest.approx(600e6 + 16 * total + 4 * 180 * 34 * 2 * 16)
+    shared = replace(job, execution=ExecutionConfig(num_workers=2))
+    assert memory_bytes(shared) == pytest.approx(600e6 + 16 * total + 4 * 90 * 34 * 2 * 16)
+
+
+def test_time_of_a_trunk_by_hand(plan, manifest):
+    planned = plan(widths=(16,))
+    [job] = planned.jobs
+    # Matrix products of a window's forward pass: 24 D^2 a position and block, the scores and weighted values over the
+    # 90 x 90 square, and the head with 40 classes.
+    forward = 90 * (2 * 24 * 16**2 + 2 * (16**2 + 16 * 40)) + 2 * 4 * 90**2 * 16
+    work = 3 * forward * 4_470 / 90 + forward * 12 * 2
+    assert trunk_seconds(job, 4_470, 51, manifest, 1e9) == pytest.approx(20 + 51 * 0.006 + work / (0.35 * 1e9))
+    three = replace(job, execution=ExecutionConfig(num_workers=3, cpus_per_worker=2))
+    assert trunk_seconds(three, 4_470, 51, manifest, 1e9) == pytest.approx(20 + 51 * 0.006 + work / (0.35 * 6e9))
+    fewer = replace(job, train=replace(job.train, num_val_windows=3))
+    work = 3 * forward * 4_470 / 90 + forward * 3 * 2
+    assert trunk_seconds(fewer, 4_470, 51, manifest, 1e9) == pytest.approx(20 + 51 * 0.006 + work / (0.35 * 1e9))
+
+
+@pytest.mark.parametrize(
+    ("cores", "execution", "expected"),
+    [
+        # Trunks of 50, 30, 20 and 10 s: on one core in turn; on two, 50 + 10 beside 30 + 20; on four, side by side.
+        (1, ExecutionConfig(), 110),
+        (2, ExecutionConfig(), 60),
+        (4, ExecutionConfig(), 50),
+        # Two workers fill both cores, and where one trunk needs more cores than there are, they still come in turn.
+        (2, ExecutionConfig(num_workers=2), 110),
+        (2, ExecutionConfig(cpus_per_worker=8), 110),
+    ],
+)
+def test_trunks_side_by_side(plan, manifest, monkeypatch, cores, execution, expected):
+    seconds = {24: 50.0, 20: 30.0, 16: 20.0, 12: 10.0}
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(estimate, "matmul_flops_per_s", lambda: 1e9)
+    monkeypatch.setattr(estimate, "trunk_seconds", lambda job, *_: seconds[job.model.width])
+    assert estimate_seconds(plan(widths=tuple(seconds), execution=execution), manifest) == expected
+
+
+def test_nothing_to_train_takes_no_time(manifest):
+    assert estimate_seconds(Plan((), (), ()), manifest) == 0.0
+
+
+def test_the_machines_rate_is_measured_within_reason():
+    assert 1e8 < matmul_flops_per_s() < 1e14
+
+
+def test_the_table_has_a_line_per_trunk_and_the_totals(plan, manifest):
+    planned = plan(seeds=(0, 1))
+    head, columns, *lines, sizes, totals = plan_lines(planned, manifest, 90.0)
+    assert head == f"study test on tiny ({manifest.fingerprint[:12]})"
+    assert columns.split() == ["trunk", "N", "total", "params", "cells", "events", "to", "train", "FLOPs", "memory"]
+    assert len(lines) == 4
+    for line, job in zip(lines, planned.jobs, strict=True):
+        total, non_embedding = params(job.model.width, manifest)
+        fields = line.split()
+        assert fields[:5] == [job.trunk_id, f"{non_embedding:,}", f"{total:,}", "2", "4,470"]
+        assert fields[6:] == ["0.6", "GB"]
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert sizes == "  D (unique training targets): 2,000, 4,000"
+    assert "4 trunks, 8 cells, 17,880 events to train" in totals
+    assert "about 1.5 minutes" in totals
+    flops = sum(float(line.split()[5]) for line in lines)
+    assert float(totals.split(" FLOPs")[0].split()[-1]) == pytest.approx(flops, rel=0.01)
