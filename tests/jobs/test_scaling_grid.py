@@ -109,7 +109,7 @@ def test_wrong_values_are_named_one_line_each(run, cwd, dataset, flags, problems
 
 
 def test_a_data_size_that_is_too_large_is_told_what_there_is(run, cwd, dataset):
-    done = run("nyc", "--dataset", dataset)
+    done = run("nyc", "--dataset", dataset, "--num-events", "2000", "15000", "30000", "60000")
     assert_refused(done, cwd, "num_events has 15,000", "num_events has 30,000", "num_events has 60,000")
     assert done.err.count(f"{dataset} has 9,000 unique training targets") == 3
 

@@ -41,10 +41,10 @@ def memory_bytes(job: TrunkJob) -> float:
 def matmul_flops_per_s() -> float:
     """Return this machine's fp32 matrix-product rate with all of numpy's threads, from 50 ms of work."""
     a = np.ones((512, 512), np.float32)
-    a @ a
+    np.matmul(a, a)
     repeats, begin = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < 0.05:
-        a @ a
+        np.matmul(a, a)
         repeats += 1
     return repeats * 2 * 512**3 / elapsed
 

@@ -13,9 +13,9 @@ def demo() -> StudyConfig:
 
 
 def nyc() -> StudyConfig:
-    """Return a study of the size of New York's check-ins (Yang et al. 2015): D from 4 k to 60 k scored targets."""
+    """Return a study of the size of New York's check-ins (Yang et al. 2015): D from 10 k to 65 k scored targets."""
     return StudyConfig(
         name="nyc",
-        widths=(16, 24, 32, 48),
-        num_events=(4_000, 8_000, 15_000, 30_000, 60_000),
+        widths=(16, 32, 64, 96),
+        num_events=(10_000, 16_000, 25_000, 40_000, 65_000),
     )

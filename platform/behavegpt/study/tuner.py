@@ -36,7 +36,7 @@ def connect() -> dict[str, float]:
     if not ray.is_initialized():
         # Workers' logs stay in Ray's log directory and on the dashboard; what a user must know is in curves and cells.
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    return ray.cluster_resources()
+    return {name: float(amount) for name, amount in ray.cluster_resources().items()}
 
 
 def max_concurrent(execution: ExecutionConfig, cluster: dict[str, float]) -> int:

@@ -55,7 +55,7 @@ class TorchEngine:
     """The reference: all-reduce, clip_grad_norm_, AdamW."""
 
     def __init__(self, model: BehaveGPT, optimizer: torch.optim.AdamW, clip_norm: float) -> None:
-        self.module = model
+        self.module: nn.Module = model
         self._optimizer = optimizer
         self._clip_norm = clip_norm
         self._peak_rates = [group["lr"] for group in optimizer.param_groups]
@@ -64,9 +64,9 @@ class TorchEngine:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [p for p in self.module.parameters() if p.grad is not None]
-        for parameter in parameters if world_size() > 1 else []:
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= world_size()
+        for gradient in [p.grad for p in parameters if p.grad is not None] if world_size() > 1 else []:
+            dist.all_reduce(gradient)
+            gradient /= world_size()
         norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm)
         _set_rates(self._optimizer, self._peak_rates, lr_factor)
         self._optimizer.step()
@@ -109,7 +109,7 @@ class DeepSpeedEngine:
             "steps_per_print": 2**62,
         }
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-        self.module = self._engine
+        self.module: nn.Module = self._engine
 
     def step(self, loss: Tensor, lr_factor: float) -> float:
         self._engine.backward(loss)
