@@ -16,19 +16,23 @@ dashboard_port=${BEHAVEGPT_DASHBOARD_PORT:-8265}
 address=http://127.0.0.1:$dashboard_port
 
 settings() {
-  cat <<EOF
-export PATH=$bin:\$PATH
-export RAY_AUTH_MODE=token
-export RAY_AUTH_TOKEN_PATH=$state/auth_token
-export RAY_API_SERVER_ADDRESS=$address
-export RAY_ADDRESS=127.0.0.1:$port
-export RAY_USAGE_STATS_ENABLED=0
+  printf 'export PATH=%q:$PATH\n' "$bin"
+  printf 'export %s\n' RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 \
+    RAY_API_SERVER_ADDRESS="$address" RAY_ADDRESS="127.0.0.1:$port"
+  printf 'export RAY_AUTH_TOKEN_PATH=%q\n' "$state/auth_token"
+}
+
+answers() { # the job API, with the token
+  "$bin/python" - "$address/api/jobs/" "$state/auth_token" 2>/dev/null <<'EOF'
+import pathlib, sys, urllib.request
+header = {"Authorization": "Bearer " + pathlib.Path(sys.argv[2]).read_text()}
+urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=header), timeout=5)
 EOF
 }
 
-answers() { curl -fs --max-time 5 -H "Authorization: Bearer $(cat "$state/auth_token")" "$address/api/version" >/dev/null; }
-
-running() { [ -f "$state/head.pid" ] && kill -0 "$(cat "$state/head.pid")" 2>/dev/null; }
+running() { # a process of ours has that pid, not one that got the number after a reboot
+  [ -f "$state/head.pid" ] && tr '\0' ' ' <"/proc/$(cat "$state/head.pid")/cmdline" 2>/dev/null | grep -q "start --head.* --port $port "
+}
 
 start() {
   if running; then echo "Ray already runs here; dashboard $address"; return; fi
@@ -41,6 +45,8 @@ start() {
   # The head's environment is that of every job and worker on it. A trunk's start costs controller polls and imports:
   # on one machine nothing is preempted, and polling often is cheap. One logical CPU more for every two is for reading.
   export RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.2 RAY_TRAIN_ENABLE_PREEMPTION_WATCHER=0
+  # `ray job stop` interrupts a job as Ctrl-C does, and gives it time to write its table.
+  export RAY_JOB_STOP_SIGNAL=SIGINT RAY_JOB_STOP_WAIT_TIME_S=30
   cpus=$(nproc)
   setsid nohup ray start --head --block --port "$port" --node-ip-address 127.0.0.1 --dashboard-host 127.0.0.1 \
     --dashboard-port "$dashboard_port" --dashboard-agent-listen-port "$agent_port" --num-cpus $((cpus + (cpus + 1) / 2)) --disable-usage-stats \

@@ -46,11 +46,12 @@ class Args:
 
 
 def main(args: Args) -> None:
+    available = read_manifest(args.dataset).splits["train"].num_targets
     config = StudyConfig(
         name="pretrain",
         widths=(args.width,),
         depth=args.depth,
-        num_events=(args.num_events or read_manifest(args.dataset).splits["train"].num_targets,),
+        num_events=(available if args.num_events is None else args.num_events,),
         seeds=(args.seed,),
         schedule=args.schedule,
         dro=DroConfig(eps=args.eps) if args.loss == "cvar" else None,

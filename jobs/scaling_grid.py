@@ -7,6 +7,7 @@
 A rerun trains only the cells that are missing; a grid is extended by rerunning with more widths or data sizes.
 """
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -57,8 +58,8 @@ def study_config(args: Args) -> StudyConfig:
     preset = ladder.demo() if args.preset == "demo" else ladder.nyc()
     return replace(
         preset,
-        widths=args.widths or preset.widths,
-        num_events=args.num_events or preset.num_events,
+        widths=preset.widths if args.widths is None else args.widths,
+        num_events=preset.num_events if args.num_events is None else args.num_events,
         seeds=args.seeds,
         schedule=args.schedule,
         dro=DroConfig(eps=args.eps) if args.loss == "cvar" else None,
@@ -80,6 +81,8 @@ def main(args: Args) -> None:
     except InputError:
         if made:
             shutil.rmtree(dataset)
+            with contextlib.suppress(OSError):  # not empty: it was there before
+                dataset.parent.rmdir()
         raise
     missing = study.missing()
     print(*plan_lines(study.plan, study.manifest, estimate_seconds(missing, study.manifest)), sep="\n", flush=True)

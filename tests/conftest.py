@@ -22,7 +22,7 @@ def shared_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a head as users do, with clusters/local.sh, on free ports beside any other; return the dashboard's address."""
+    """Start a head as users do, on free ports beside any other; return the dashboard's address."""
     ports = free_ports(3)
     names = ("BEHAVEGPT_RAY_PORT", "BEHAVEGPT_DASHBOARD_PORT", "BEHAVEGPT_AGENT_PORT")
     settings = {"BEHAVEGPT_RAY_STATE": str(tmp_path_factory.mktemp("ray"))} | dict(zip(names, ports, strict=True))

@@ -12,7 +12,7 @@ from behavegpt.errors import InputError
 from behavegpt.loss.dro import DroConfig
 from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
-from behavegpt.study.grid import Plan, plan_record, plan_study
+from behavegpt.study.grid import Cost, Plan, cost, plan_record, plan_study, step_plan
 from behavegpt.train.config import ExecutionConfig
 
 
@@ -63,11 +63,20 @@ def test_ids_are_file_names(plan):
     [
         ExecutionConfig(engine="deepspeed"),
         ExecutionConfig(zero_stage=3, num_workers=4),
-        ExecutionConfig(cpus_per_worker=8, use_gpu=True),
+        ExecutionConfig(cpus_per_worker=8),
+        ExecutionConfig(engine="torch", checkpoint_steps=7),
     ],
 )
 def test_ids_do_not_change_with_the_execution(plan, execution):
     assert cell_ids(plan(execution=execution)) == cell_ids(plan())
+
+
+def test_gpus_train_in_another_precision_so_their_cells_are_others(plan):
+    cpu, gpu = plan(execution=ExecutionConfig()), plan(execution=ExecutionConfig(use_gpu=True))
+    assert not set(cell_ids(cpu)) & set(cell_ids(gpu))
+    assert [{job.train.precision for job in p.jobs} for p in (cpu, gpu)] == [{"fp32"}, {"bf16"}]
+    again = plan(execution=ExecutionConfig(use_gpu=True, zero_stage=2, num_workers=2, checkpoint_steps=9))
+    assert cell_ids(again) == cell_ids(gpu)
 
 
 SCIENCE = [
@@ -82,6 +91,7 @@ SCIENCE = [
     {"dro": DroConfig(eps=0.5, ema=0.2)},
     {"num_val_windows": 5},
     {"num_val_windows": 6},
+    {"execution": ExecutionConfig(use_gpu=True)},
 ]
 
 
@@ -119,20 +129,45 @@ def test_events_and_steps_of_a_trunk_by_hand(plan):
     # 1,600 (17 steps, 1,530 events) and takes 6 more steps, the last one cut: 23 x 90 = 2,070. The branch to 4,000
     # leaves at the last one up to 3,200 (35 steps, 3,150 events) and ends in step 45 (4,050).
     shared = plan(widths=(12,))
-    assert shared.events == (1_530 + (2_000 - 1_530) + (3_150 - 1_530) + (4_000 - 3_150),) == (4_470,)
-    assert shared.steps == (17 + 6 + 18 + 10,)
+    [job], [costs] = shared.jobs, shared.costs
+    assert costs.events == 1_530 + (2_000 - 1_530) + (3_150 - 1_530) + (4_000 - 3_150) == 4_470
+    assert costs.steps == costs.windows == 17 + 6 + 18 + 10
+    assert [cell.num_windows for cell in job.cells] == [23, 45]
     # Two windows a step from 8,010 events (89 windows) on: the 11 windows left make 6 steps, the last one of a single
     # window. The branch to 9,000 leaves at 7,200 = 80 x 90 exactly.
     whole = plan(widths=(12,), num_events=(9_000,))
-    assert whole.events == (7_200 + 1_800,)
-    assert whole.steps == (80 + 9 + 6,)
+    assert whole.costs == (Cost(events=7_200 + 1_800, windows=100, steps=80 + 9 + 6),)
+    assert [cell.num_windows for cell in whole.jobs[0].cells] == [100]
+    # 8,100 events fill 90 windows, but the step that ends there takes its two windows: 91 are computed on. The branch
+    # leaves at 6,480 = 72 x 90.
+    even = plan(widths=(12,), num_events=(8_100,))
+    assert even.costs == (Cost(events=8_100, windows=91, steps=72 + 17 + 1),)
+    assert [cell.num_windows for cell in even.jobs[0].cells] == [91]
+
+
+def test_a_trunk_that_is_saved_on_the_way_costs_the_same(plan):
+    often = plan(execution=ExecutionConfig(checkpoint_steps=1))
+    assert often.costs == plan().costs
+
+
+def test_checkpoints_save_what_lies_before_them_by_hand(plan, make_config, manifest, tiny):
+    [job] = plan(widths=(12,)).jobs
+    steps = step_plan(make_config(widths=(12,)), manifest, tiny)
+    # Both branches from their forks: 6 and 10 steps.
+    assert cost(job, steps, {17, 35}) == Cost(events=470 + 850, windows=16, steps=16)
+    # The fork of the larger cell does not help the smaller one, which comes first.
+    assert cost(job, steps, {35}) == Cost(events=2_000 + 850, windows=33, steps=33)
+    assert cost(job, steps, {17}) == Cost(events=470 + 1_620 + 850, windows=34, steps=34)
+    # Five steps of the trunk (450 events) are behind, whatever lies past the forks.
+    assert cost(job, steps, {5, 90}) == Cost(events=4_470 - 450, windows=46, steps=46)
+    large = replace(job, cells=job.cells[1:])
+    assert cost(large, steps, {17, 20}) == Cost(events=4_000 - 1_800, windows=25, steps=25)
 
 
 @pytest.mark.parametrize("schedule", ["wsd_independent", "cosine"])
 def test_events_and_steps_of_runs_of_their_own_by_hand(plan, schedule):
     alone = plan(widths=(12,), schedule=schedule)
-    assert alone.events == (4_000, 2_000)
-    assert alone.steps == (45, 23)
+    assert alone.costs == (Cost(events=4_000, windows=45, steps=45), Cost(events=2_000, windows=23, steps=23))
 
 
 def test_a_data_size_beyond_the_dataset_is_refused_with_what_it_has(plan, tiny):
@@ -144,7 +179,7 @@ def test_a_data_size_beyond_the_dataset_is_refused_with_what_it_has(plan, tiny):
 
 
 def test_a_data_size_of_fewer_than_ten_steps_is_refused_with_the_least(plan):
-    assert plan(num_events=(900,)).steps == (10, 10)
+    assert [c.steps for c in plan(num_events=(900,)).costs] == [10, 10]
     with pytest.raises(InputError) as caught:
         plan(num_events=(50, 899, 2_000))
     assert caught.value.problems == (
@@ -161,9 +196,39 @@ def test_data_sizes_that_are_too_small_and_too_large_are_told_together(plan):
 
 def test_a_dataset_without_ten_steps_trains_nothing(make_config, tmp_path):
     config = GeneratorConfig(num_users=5, num_train_events=450, num_val_windows=4, num_test_windows=2)
-    write_generated(tmp_path / "five", config, "five windows")
-    with pytest.raises(InputError):
-        plan_study(make_config(num_events=(450,)), read_manifest(tmp_path / "five"), tmp_path / "five", tmp_path)
+    five = tmp_path / "five"
+    write_generated(five, config, "five windows")
+    with pytest.raises(InputError) as caught:
+        plan_study(make_config(num_events=(450, 451)), read_manifest(five), five, tmp_path)
+    small, large = caught.value.problems
+    assert small == f"num_events has 450; {five} is too small for 10 optimiser steps"
+    assert large.startswith(f"num_events has 451; {five} has 450 unique training targets")
+
+
+def test_more_validation_windows_than_there_are_is_refused_with_what_there_is(plan, tiny):
+    assert plan(num_val_windows=12).num_cells == 4
+    with pytest.raises(InputError) as caught:
+        plan(num_val_windows=13, num_events=(50, 2_000))
+    assert caught.value.problems == (
+        "num_events has 50; the least is 900 (10 steps)",
+        f"num_val_windows is 13; {tiny} has 12",
+    )
+
+
+def test_a_cell_that_decays_within_the_warm_up_is_noted(plan, make_config, tmp_path):
+    # Forks at steps 17 and 35 (see above) are within the 100 steps of warm-up.
+    assert [(n.split()[3], n.split(" at step ")[1].split(",")[0]) for n in plan(num_events=(4_000, 2_000)).notes] == [
+        ("2,000", "17"),
+        ("4,000", "35"),
+    ]
+    config = GeneratorConfig(num_users=40, num_train_events=18_000, num_val_windows=4, num_test_windows=2)
+    write_generated(tmp_path / "more", config, "more")
+    large = make_config(num_events=(12_000, 12_600))
+    planned = plan_study(large, read_manifest(tmp_path / "more"), tmp_path / "more", tmp_path / "study")
+    # 89 steps of one window (8,010 events), then 180 events each: step 99 at 9,810, step 100 at 9,990. Four fifths of
+    # 12,000 are 9,600 (step 97 at 9,450), of 12,600 10,080 (step 100): no longer within the warm-up.
+    [note] = planned.notes
+    assert note.startswith("note: D = 12,000 begins its decay at step 97, within the 100 steps of warm-up: ")
 
 
 def test_the_record_says_what_each_trunk_is_and_costs(make_config, manifest, tiny, tmp_path, plan):
@@ -179,10 +244,10 @@ def test_the_record_says_what_each_trunk_is_and_costs(make_config, manifest, tin
         tables = sum(p.numel() for p in model.embeddings.parameters()) + model.positions.numel()
         assert trunk["num_params_total"] == sum(p.numel() for p in model.parameters())
         assert trunk["num_params"] == trunk["num_params_total"] - tables
-        # Six FLOPs per matrix weight and event; scores and weighted values of two blocks over 90 positions besides.
+        # Six FLOPs per matrix weight and position; scores and weighted values of two blocks over 90 positions besides.
         matrices = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 2 and n[:4] in ("bloc", "head"))
         flops = 6 * matrices + 2 * 3 * 4 * 90 * trunk["width"]
-        assert trunk["flops"] == pytest.approx(flops * 4_470, rel=1e-12)
+        assert trunk["flops"] == pytest.approx(flops * 51 * 90, rel=1e-12)
         assert (trunk["trunk_id"], trunk["num_events"], trunk["events_to_train"]) == (
             job.trunk_id,
             [2_000, 4_000],

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from behavegpt.errors import InputError
-from behavegpt.study.journal import finished, read_cells, record_failure
+from behavegpt.study.journal import read_cells, record_failure
 
 
 def put(study_dir, name, row) -> None:

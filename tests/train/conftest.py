@@ -48,7 +48,7 @@ def make_job(dataset: Path, tmp_path: Path) -> JobMaker:
             execution=execution or ExecutionConfig(engine="torch"),
             dataset=dataset,
             study_dir=tmp_path / name,
-            cells=tuple(Cell(cell_id=f"d{size}", num_events=size) for size in sizes),
+            cells=tuple(Cell(cell_id=f"d{size}", num_events=size, num_windows=-(-size // 90)) for size in sizes),
         )
 
     return make

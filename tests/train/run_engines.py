@@ -43,7 +43,7 @@ def main(dataset: Path, out: Path, rank: int, world_size: int, port: str, *execu
             execution=ExecutionConfig(engine=engine, zero_stage=int(stage), num_workers=world_size),  # pyright: ignore
             dataset=dataset,
             study_dir=out / name.replace(":", ""),
-            cells=(Cell(cell_id="d950", num_events=950), Cell(cell_id="d5000", num_events=5_000)),
+            cells=tuple(Cell(cell_id=f"d{d}", num_events=d, num_windows=-(-d // 90)) for d in (950, 5_000)),
         )
         train_trunk(job, local_tables, torch.device("cpu"))
         if rank == 0:

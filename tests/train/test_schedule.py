@@ -26,7 +26,7 @@ def test_each_branch_leaves_the_trunk_where_the_last_fifth_of_its_events_begins(
     plan = plan_steps(TARGETS, RAMP)
     # 80 % of 330 is 264: the last boundary at or below is step 3 (260). 80 % of 800 is 640: step 5 (620).
     assert [branch_start(plan, d, config()) for d in (330, 800)] == [3, 5]
-    assert plan_legs(plan, config(), [800, 330], set()) == [
+    assert plan_legs(plan, config(), [800, 330], set(), 100) == [
         Leg("trunk", 0, 3, 260),
         Leg("branch", 3, 4, 330),
         Leg("trunk", 3, 5, 620),
@@ -36,10 +36,17 @@ def test_each_branch_leaves_the_trunk_where_the_last_fifth_of_its_events_begins(
 
 def test_only_what_is_missing_is_planned_from_the_nearest_checkpoint():
     plan = plan_steps(TARGETS, RAMP)
-    assert plan_legs(plan, config(), [800], {3, 5}) == [Leg("branch", 5, 6, 800)]
-    assert plan_legs(plan, config(), [800], {3}) == [Leg("trunk", 3, 5, 620), Leg("branch", 5, 6, 800)]
-    assert plan_legs(plan, config(), [330], {5}) == [Leg("trunk", 0, 3, 260), Leg("branch", 3, 4, 330)]
-    assert plan_legs(plan, config(), [], {3}) == []
+    assert plan_legs(plan, config(), [800], {3, 5}, 100) == [Leg("branch", 5, 6, 800)]
+    assert plan_legs(plan, config(), [800], {3}, 100) == [Leg("trunk", 3, 5, 620), Leg("branch", 5, 6, 800)]
+    assert plan_legs(plan, config(), [330], {5}, 100) == [Leg("trunk", 0, 3, 260), Leg("branch", 3, 4, 330)]
+    assert plan_legs(plan, config(), [], {3}, 100) == []
+
+
+def test_a_long_trunk_is_saved_on_the_way_at_fixed_steps():
+    plan = plan_steps(TARGETS, RAMP)
+    trunk = [Leg("trunk", 0, 2, 170), Leg("trunk", 2, 4, 440), Leg("trunk", 4, 5, 620)]
+    assert plan_legs(plan, config(), [800], set(), 2) == [*trunk, Leg("branch", 5, 6, 800)]
+    assert plan_legs(plan, config(), [800], {2}, 2) == [*trunk[1:], Leg("branch", 5, 6, 800)]
 
 
 def test_rate_warms_up_stays_and_falls_to_zero_over_the_branch():
@@ -52,7 +59,7 @@ def test_rate_warms_up_stays_and_falls_to_zero_over_the_branch():
 def test_cosine_runs_alone_and_ends_near_a_tenth():
     plan = plan_steps(np.full(20, 90, np.uint8), ((0, 1),))
     cosine = config(schedule="cosine", warmup_steps=0)
-    [leg] = plan_legs(plan, cosine, [1800], set())
+    [leg] = plan_legs(plan, cosine, [1800], set(), 100)
     assert (leg.start, leg.stop) == (0, 20)
     assert lr_factor(cosine, plan, leg, 0) == 1.0
     assert lr_factor(cosine, plan, leg, 10) == pytest.approx(0.55)  # halfway: 0.1 + 0.9 / 2
@@ -63,7 +70,8 @@ def test_cosine_runs_alone_and_ends_near_a_tenth():
     ("change", "word"),
     [
         ({"learning_rate": 0.0}, "learning_rate"),
-        ({"decay_share": 1.5}, "decay_share"),
+        ({"decay_share": 1.0}, "decay_share"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
         ({"batch_ramp": ((10, 1),)}, "batch_ramp"),
         ({"batch_ramp": ((0, 2), (5, 0))}, "batch_ramp"),
         ({"warmup_steps": -1}, "warmup_steps"),

@@ -1,5 +1,6 @@
 """What a study is: the axes of its grid, and the one recipe and loss that all its cells share."""
 
+import math
 from dataclasses import dataclass, field
 
 from behavegpt.errors import InputError
@@ -40,13 +41,9 @@ class StudyConfig:
         problems += [f"seeds has {s}; a seed must be >= 0" for s in self.seeds if s < 0]
         if self.depth < 1:
             problems.append(f"depth is {self.depth}; it must be >= 1")
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            problems.append(f"learning_rate is {self.learning_rate}; it must be > 0")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            problems.append(f"learning_rate is {self.learning_rate}; it must be positive and finite")
         if self.num_val_windows is not None and self.num_val_windows < 2:
             problems.append(f"num_val_windows is {self.num_val_windows}; it must be >= 2")
         if problems:
             raise InputError(*problems)
-
-
-GRID_AXES = ("widths", "num_events", "seeds")
-"""A study may grow along these in the same directory."""

@@ -12,7 +12,7 @@ import numpy as np
 from behavegpt.data.manifest import Manifest
 from behavegpt.model.sizing import count_params, flops_per_window
 from behavegpt.schema import NUM_INPUTS
-from behavegpt.study.grid import Plan
+from behavegpt.study.grid import Cost, Plan
 from behavegpt.train.config import ExecutionConfig, TrunkJob
 from behavegpt.train.record import windows_per_batch
 
@@ -39,24 +39,24 @@ def memory_bytes(job: TrunkJob) -> float:
 
 
 def matmul_flops_per_s() -> float:
-    """Return this machine's fp32 matrix-product rate with all of numpy's threads, from 50 ms of work."""
+    """Return this machine's fp32 matrix-product rate with all of numpy's threads: the best of some short samples."""
     a = np.ones((512, 512), np.float32)
-    np.matmul(a, a)
-    repeats, begin = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - begin) < 0.05:
+    best = math.inf
+    for _ in range(40):
+        begin = time.perf_counter()
         np.matmul(a, a)
-        repeats += 1
-    return repeats * 2 * 512**3 / elapsed
+        best = min(best, time.perf_counter() - begin)
+    return 2 * 512**3 / best
 
 
-def trunk_seconds(job: TrunkJob, events: int, steps: int, manifest: Manifest, rate: float) -> float:
+def trunk_seconds(job: TrunkJob, cost: Cost, manifest: Manifest, rate: float) -> float:
     """Return the estimated wall time of one trunk with its branches and validations, start-up included."""
     per_window = flops_per_window(job.model)
     val = manifest.splits["val"].num_windows
     val = val if job.train.num_val_windows is None else min(val, job.train.num_val_windows)
-    flops = per_window.training * events / NUM_INPUTS + per_window.forward * val * len(job.cells)
+    flops = per_window.training * cost.windows + per_window.forward * val * len(job.cells)
     threads = job.execution.num_workers * job.execution.cpus_per_worker
-    return START_UP_S + steps * STEP_OVERHEAD_S + flops / (rate * UTILISATION * threads)
+    return START_UP_S + cost.steps * STEP_OVERHEAD_S + flops / (rate * UTILISATION * threads)
 
 
 def estimate_seconds(plan: Plan, manifest: Manifest) -> float:
@@ -65,8 +65,8 @@ def estimate_seconds(plan: Plan, manifest: Manifest) -> float:
     rate = matmul_flops_per_s() / cores
     execution = plan.jobs[0].execution if plan.jobs else ExecutionConfig()
     places = [0.0] * max(1, cores // (execution.num_workers * execution.cpus_per_worker))
-    for job, events, steps in zip(plan.jobs, plan.events, plan.steps, strict=True):
-        places[int(np.argmin(places))] += trunk_seconds(job, events, steps, manifest, rate)
+    for job, cost in zip(plan.jobs, plan.costs, strict=True):
+        places[int(np.argmin(places))] += trunk_seconds(job, cost, manifest, rate)
     return max(places, default=0.0)
 
 
@@ -78,18 +78,20 @@ def plan_lines(plan: Plan, manifest: Manifest, seconds: float) -> list[str]:
         f"  {'trunk':24} " + " ".join(f"{name:>{width}}" for name, width in head),
     ]
     total = 0.0
-    for job, events in zip(plan.jobs, plan.events, strict=True):
+    for job, cost in zip(plan.jobs, plan.costs, strict=True):
         counts = count_params(job.model)
-        flops = flops_per_window(job.model).training * events / NUM_INPUTS
+        flops = flops_per_window(job.model).training * cost.windows
         total += flops
         lines.append(
             f"  {job.trunk_id:24} {counts.non_embedding:>11,} {counts.total:>13,} {len(job.cells):>5} "
-            f"{events:>16,} {flops:>9.2e} {memory_bytes(job) / 1e9:>5.1f} GB"
+            f"{cost.events:>16,} {flops:>9.2e} {memory_bytes(job) / 1e9:>5.1f} GB"
         )
     sizes = sorted({cell.num_events for job in plan.jobs for cell in job.cells})
     lines.append("  D (unique training targets): " + ", ".join(f"{size:,}" for size in sizes))
     lines.append(
-        f"  in all {len(plan.jobs)} trunks, {plan.num_cells} cells, {sum(plan.events):,} events to train, "
-        f"{total:.2e} FLOPs, about {seconds / 60:.1f} minutes on this machine"
+        f"  in all {len(plan.jobs)} trunks, {plan.num_cells} cells, "
+        f"{sum(cost.events for cost in plan.costs):,} events to train, {total:.2e} FLOPs"
     )
+    lines += [f"  {note}" for note in plan.notes]
+    lines.append(f"  what is missing takes about {seconds / 60:.1f} minutes on this machine")
     return lines

@@ -3,7 +3,6 @@
 Ids are hashes of all that changes a cell's numbers, so equal cells are recognised wherever they come from.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,36 @@ from behavegpt.data.manifest import Manifest
 from behavegpt.data.stream import read_targets
 from behavegpt.errors import InputError
 from behavegpt.model.config import for_width
-from behavegpt.model.sizing import count_params, train_flops_per_event
+from behavegpt.model.sizing import count_params, flops_per_window
 from behavegpt.study.config import StudyConfig
 from behavegpt.study.recipe import train_config
 from behavegpt.train.config import Cell, TrainConfig, TrunkJob
 from behavegpt.train.schedule import StepPlan, plan_legs, plan_steps
 
+
 MIN_STEPS = 10
-"""A cell with fewer optimiser steps has no room for warm-up, trunk and decay."""
+"""A cell with fewer optimiser steps has no room for a trunk and a decay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What is left to train of one trunk with its branches."""
+
+    events: int
+    """Targets."""
+    windows: int
+    """Windows that hold them: what the model computes on."""
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The trunks of a study, largest first, and what they cost in all."""
+    """The trunks of a study, largest first, and what each costs."""
 
     jobs: tuple[TrunkJob, ...]
-    events: tuple[int, ...]
-    """Per job: targets to train, trunk and branches."""
-    steps: tuple[int, ...]
-    """Per job: optimiser steps."""
+    costs: tuple[Cost, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader should know before the run."""
 
     @property
     def num_cells(self) -> int:
@@ -41,38 +51,68 @@ class Plan:
 
 
 def plan_study(config: StudyConfig, manifest: Manifest, dataset: Path, study_dir: Path) -> Plan:
-    """Return the study's plan.
+    """Return the plan of all the study's cells, finished or not.
 
     Raises:
         InputError: A data size is beyond the dataset's unique targets, or too small to train on.
     """
-    steps = _step_plan(config, manifest, dataset)
+    steps = step_plan(config, manifest, dataset)
     jobs = [
-        job
+        _job(config, manifest, dataset, study_dir, steps, width, seed, sizes)
         for width in sorted(config.widths, reverse=True)
         for seed in config.seeds
-        for job in _jobs(config, manifest, dataset, study_dir, width, seed)
+        for sizes in _groups(config)
     ]
-    legs = [plan_legs(steps, job.train, [c.num_events for c in job.cells], set()) for job in jobs]
-    events = [sum(leg.num_events - int(steps.events_before[leg.start]) for leg in job_legs) for job_legs in legs]
-    num_steps = [sum(leg.stop - leg.start for leg in job_legs) for job_legs in legs]
-    return Plan(tuple(jobs), tuple(events), tuple(num_steps))
+    return Plan(
+        tuple(jobs), tuple(cost(job, steps, set()) for job in jobs), tuple(_notes(jobs[0].train, config, steps))
+    )
 
 
-def _step_plan(config: StudyConfig, manifest: Manifest, dataset: Path) -> StepPlan:
+def _notes(recipe: TrainConfig, config: StudyConfig, steps: StepPlan) -> list[str]:
+    decays = {size: steps.step_at(int((1 - recipe.decay_share) * size)) for size in sorted(config.num_events)}
+    return [
+        f"note: D = {size:,} begins its decay at step {step}, within the {recipe.warmup_steps} steps of warm-up: "
+        "its loss is worse than the recipe's best and bends the law"
+        for size, step in decays.items()
+        if step < recipe.warmup_steps
+    ]
+
+
+def cost(job: TrunkJob, steps: StepPlan, checkpoints: set[int]) -> Cost:
+    """Return what the job costs where the trunk checkpoints at these steps exist."""
+    sizes = [cell.num_events for cell in job.cells]
+    legs = plan_legs(steps, job.train, sizes, checkpoints, job.execution.checkpoint_steps)
+    return Cost(
+        events=sum(leg.num_events - int(steps.events_before[leg.start]) for leg in legs),
+        windows=sum(int(steps.first_window[leg.stop] - steps.first_window[leg.start]) for leg in legs),
+        steps=sum(leg.stop - leg.start for leg in legs),
+    )
+
+
+def step_plan(config: StudyConfig, manifest: Manifest, dataset: Path) -> StepPlan:
+    """Return the optimiser steps up to the largest data size, which all trunks share."""
     available = manifest.splits["train"].num_targets
-    problems = [
-        f"num_events has {d:,}; {dataset} has {available:,} unique training targets (repeats are not counted as data)"
-        for d in config.num_events
-        if d > available
-    ]
+    recipe = _recipe(config, manifest, config.widths[0], config.seeds[0])
+    plan = plan_steps(read_targets(dataset, manifest, min(available, max(config.num_events))), recipe.batch_ramp)
+    least = int(plan.events_before[MIN_STEPS]) if MIN_STEPS < len(plan.events_before) else None
+    problems = []
+    for size in config.num_events:
+        if size > available:
+            problems.append(
+                f"num_events has {size:,}; {dataset} has {available:,} unique training targets "
+                "(repeats are not counted as data)"
+            )
+        elif least is None:
+            problems.append(f"num_events has {size:,}; {dataset} is too small for {MIN_STEPS} optimiser steps")
+        elif size < least:
+            problems.append(f"num_events has {size:,}; the least is {least:,} ({MIN_STEPS} steps)")
+    val = manifest.splits["val"]
+    if val.num_targets == 0:
+        problems.append(f"{dataset}: the validation split has no targets, so no loss can be measured")
+    if config.num_val_windows is not None and config.num_val_windows > val.num_windows:
+        problems.append(f"num_val_windows is {config.num_val_windows}; {dataset} has {val.num_windows}")
     if problems:
         raise InputError(*problems)
-    ramp = _recipe(config, manifest, config.widths[0], config.seeds[0]).batch_ramp
-    plan = plan_steps(read_targets(dataset, manifest, max(config.num_events)), ramp)
-    least = int(plan.events_before[min(MIN_STEPS, len(plan.events_before) - 1)])
-    if small := [d for d in config.num_events if d < least]:
-        raise InputError(*(f"num_events has {d:,}; the least is {least:,} ({MIN_STEPS} steps)" for d in small))
     return plan
 
 
@@ -84,34 +124,41 @@ def _recipe(config: StudyConfig, manifest: Manifest, width: int, seed: int) -> T
         dro=config.dro,
         learning_rate=config.learning_rate,
         num_val_windows=config.num_val_windows,
+        precision="bf16" if config.execution.use_gpu else "fp32",
     )
 
 
-def _jobs(
-    config: StudyConfig, manifest: Manifest, dataset: Path, study_dir: Path, width: int, seed: int
-) -> list[TrunkJob]:
-    """Return the trunk of (width, seed), or one job per data size where the schedule shares no trunk."""
+def _groups(config: StudyConfig) -> list[list[int]]:
+    """Return the data sizes of each trunk: all on one, or one each where the schedule shares no trunk."""
     sizes = sorted(config.num_events)
-    groups = [sizes] if config.schedule == "wsd" else [[size] for size in reversed(sizes)]
-    return [make_job(config, manifest, dataset, study_dir, width, seed, group) for group in groups]
+    return [sizes] if config.schedule == "wsd" else [[size] for size in reversed(sizes)]
 
 
-def make_job(
+def _job(
     config: StudyConfig,
     manifest: Manifest,
     dataset: Path,
     study_dir: Path,
+    steps: StepPlan,
     width: int,
     seed: int,
-    num_events: Sequence[int],
+    sizes: list[int],
 ) -> TrunkJob:
-    """Return the job of one trunk with branches at `num_events`."""
+    """Return the job of one trunk with branches at `sizes`."""
     model = for_width(width, config.depth, vocabulary_sizes=manifest.vocabulary_sizes)
     train = _recipe(config, manifest, width, seed)
     identity: dict[str, Any] = {"model": model, "train": train, "dataset": manifest.fingerprint}
     if config.schedule != "wsd":
-        identity["num_events"] = list(num_events)
+        identity["num_events"] = sizes
     trunk_id = f"w{width}x{config.depth}-s{seed}-{config_hash(identity, 8)}"
+    cells = [
+        Cell(
+            cell_id=f"{trunk_id}-d{size}",
+            num_events=size,
+            num_windows=int(steps.first_window[np.searchsorted(steps.events_before, size)]),
+        )
+        for size in sizes
+    ]
     return TrunkJob(
         study=config.name,
         trunk_id=trunk_id,
@@ -120,7 +167,7 @@ def make_job(
         execution=config.execution,
         dataset=dataset.resolve(),
         study_dir=study_dir.resolve(),
-        cells=tuple(Cell(cell_id=f"{trunk_id}-d{size}", num_events=size) for size in sorted(num_events)),
+        cells=tuple(cells),
     )
 
 
@@ -136,12 +183,12 @@ def plan_record(config: StudyConfig, manifest: Manifest, dataset: Path, plan: Pl
             "study": config.name,
             "config": config,
             "dataset": {"path": str(dataset), "splits": splits, **{k: getattr(manifest, k) for k in described}},
-            "trunks": [_trunk_record(job, events) for job, events in zip(plan.jobs, plan.events, strict=True)],
+            "trunks": [_trunk_record(job, cost) for job, cost in zip(plan.jobs, plan.costs, strict=True)],
         }
     )
 
 
-def _trunk_record(job: TrunkJob, events: int) -> dict[str, Any]:
+def _trunk_record(job: TrunkJob, cost: Cost) -> dict[str, Any]:
     counts = count_params(job.model)
     return {
         "trunk_id": job.trunk_id,
@@ -153,6 +200,6 @@ def _trunk_record(job: TrunkJob, events: int) -> dict[str, Any]:
         "seed": job.train.seed,
         "learning_rate": job.train.learning_rate,
         "num_events": [cell.num_events for cell in job.cells],
-        "events_to_train": events,
-        "flops": float(np.float64(train_flops_per_event(job.model)) * events),
+        "events_to_train": cost.events,
+        "flops": float(flops_per_window(job.model).training * cost.windows),
     }

@@ -7,18 +7,24 @@
 Tune's own state is not used: it loses trials, shows crashed ones as data and cannot extend a grid.
 """
 
+import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from behavegpt.errors import DirectoryBusyError, InputError
-from behavegpt.files import create_file, replace_file
+from behavegpt.files import create_file
+from behavegpt.schema import RESULT_SCHEMA
 
 HEARTBEAT_S = 5.0
 STALE_S = 60.0
@@ -36,15 +42,11 @@ def read_cells(study_dir: Path) -> list[dict[str, Any]]:
     for path in sorted((study_dir / "cells").glob("*.json"), key=lambda p: (len(p.name), p.name)):
         try:
             row = json.loads(path.read_text(encoding="utf-8"))
+            pa.Table.from_pylist([row], schema=RESULT_SCHEMA)
             (failed if ".failed-" in path.name else final)[row["cell_id"]] = row
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise InputError(f"{path}: not a cell file ({error}); delete it to train the cell again") from error
     return list((failed | final).values())
-
-
-def finished(study_dir: Path, cell_id: str) -> bool:
-    """Return whether the cell has its final file."""
-    return (study_dir / "cells" / f"{cell_id}.json").exists()
 
 
 def record_failure(study_dir: Path, row: dict[str, Any]) -> None:
@@ -59,17 +61,17 @@ def lease(study_dir: Path) -> Iterator[None]:
     """Hold the directory for this process; renewed in the background, given back at the end.
 
     Raises:
-        DirectoryBusyError: Another live run holds it; the message names host, process and age.
+        DirectoryBusyError: Another live run holds it; the message names host and process.
     """
     path = study_dir / "lock"
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": _process_start(os.getpid())}
-    text = json.dumps(owner)
+    text = json.dumps(owner | {"token": uuid.uuid4().hex})
     while not create_file(path, text):
-        if holder := _live_holder(path):
-            raise DirectoryBusyError(
-                f"{study_dir}: process {holder['pid']} on {holder['host']} is working here; wait for it or stop it"
-            )
-        path.unlink(missing_ok=True)
+        with _guard(study_dir):
+            if holder := _live_holder(path):
+                raise DirectoryBusyError(
+                    f"{study_dir}: process {holder['pid']} on {holder['host']} is working here; wait for it or stop it"
+                )
     stop = threading.Event()
     thread = threading.Thread(target=_renew, args=(path, text, stop), daemon=True)
     thread.start()
@@ -78,25 +80,57 @@ def lease(study_dir: Path) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        path.unlink(missing_ok=True)
+        with _guard(study_dir):
+            if _holds(path, text):
+                path.unlink()
+
+
+@contextmanager
+def _guard(study_dir: Path) -> Iterator[None]:
+    """Let one process at a time judge and remove a lock: in between, another could put a fresh one in its place."""
+    handle = os.open(study_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _renew(path: Path, text: str, stop: threading.Event) -> None:
+    """Touch the lock until told to stop; a lease that was lost (the machine slept) is left to its new holder."""
     while not stop.wait(HEARTBEAT_S):
-        replace_file(path, text)
+        try:
+            if not _holds(path, text):
+                return
+            os.utime(path)
+        except OSError as error:
+            # A full disk or a stalled mount now says nothing about the next heartbeat.
+            print(f"{path}: the lease could not be renewed ({error}); trying again", file=sys.stderr, flush=True)
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except FileNotFoundError:
+        return False
 
 
 def _live_holder(path: Path) -> dict[str, Any] | None:
+    """Return who holds the lock; None if nobody does, and then a stale lock has been removed."""
     try:
         age = time.time() - path.stat().st_mtime
         holder = json.loads(path.read_text(encoding="utf-8"))
+        gone = holder["host"] == socket.gethostname() and _process_start(holder["pid"]) != holder["started"]
     except FileNotFoundError:
         return None
-    if age > STALE_S:
-        return None
-    if holder["host"] == socket.gethostname() and _process_start(holder["pid"]) != holder["started"]:
-        return None
-    return holder
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a lock that this program wrote ({error}); remove it if no run is alive"
+        ) from error
+    if age <= STALE_S and not gone:
+        return holder
+    path.unlink()
+    return None
 
 
 def _process_start(pid: int) -> str | None:

@@ -3,12 +3,13 @@
 Plain lines, so that a terminal and the log of a Ray job show the same.
 """
 
+import contextlib
 import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from behavegpt.study.grid import Plan
@@ -23,7 +24,7 @@ LINE_EVERY_S = 10.0
 def show_progress(plan: Plan) -> Iterator[None]:
     """Print the trunks' progress until the block ends."""
     stop = threading.Event()
-    followers = [_Follower(job, total) for job, total in zip(plan.jobs, plan.events, strict=True)]
+    followers = [_Follower(job, cost.events) for job, cost in zip(plan.jobs, plan.costs, strict=True)]
     thread = threading.Thread(target=_watch, args=(followers, stop), daemon=True)
     thread.start()
     try:
@@ -49,8 +50,8 @@ class _Follower:
     total: int
     done: int = 0
     last_print: float = 0.0
-    last_events: int = 0
-    last_leg: tuple[Any, ...] = ()
+    reached: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    """Events at which each leg stood when it was last heard of: a resumed worker repeats lines."""
 
     def __post_init__(self) -> None:
         path = self.job.curve_path
@@ -65,7 +66,8 @@ class _Follower:
         complete = data[: data.rfind(b"\n") + 1]
         self.offset += len(complete)
         for line in complete.splitlines():
-            self._take(json.loads(line))
+            with contextlib.suppress(json.JSONDecodeError):  # a line that its writer did not live to finish
+                self._take(json.loads(line))
 
     def _take(self, line: dict[str, Any]) -> None:
         name = self.job.trunk_id
@@ -77,14 +79,14 @@ class _Follower:
             print(f"  {name}  D {line['cell_events']:>11,}  {line['status']}  loss {loss}", flush=True)
             return
         leg = (line["phase"], line["cell_events"])
-        start = self.last_events if leg == self.last_leg else line["from_events"]
+        start = max(line["from_events"], self.reached.get(leg, 0))
         self.done += max(0, line["num_events"] - start)
-        self.last_leg, self.last_events = leg, line["num_events"]
+        self.reached[leg] = max(line["num_events"], start)
         if time.monotonic() - self.last_print > LINE_EVERY_S:
             self.last_print = time.monotonic()
-            left = max(0, self.total - self.done) / line["events_per_s"]
+            left = int(max(0, self.total - self.done) / line["events_per_s"])
             print(
                 f"  {name}  {line['phase']:6}  {self.done:>11,} / {self.total:,} events  "
-                f"{line['events_per_s']:>9,.0f} ev/s  loss {line['loss']:.4f}  ETA {left / 60:.0f}:{left % 60:02.0f}",
+                f"{line['events_per_s']:>9,.0f} ev/s  loss {line['loss']:.4f}  ETA {left // 60}:{left % 60:02}",
                 flush=True,
             )

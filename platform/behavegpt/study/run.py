@@ -8,7 +8,6 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -17,11 +16,14 @@ from behavegpt.data.manifest import Manifest
 from behavegpt.data.shards import verify_dataset
 from behavegpt.errors import InputError
 from behavegpt.files import replace_file
-from behavegpt.study.config import GRID_AXES, StudyConfig
-from behavegpt.study.grid import Plan, plan_record, plan_study
-from behavegpt.study.journal import finished, lease
+from behavegpt.study.config import StudyConfig
+from behavegpt.study.grid import Plan, cost, plan_record, plan_study, step_plan
+from behavegpt.study.journal import lease, read_cells
 from behavegpt.study.progress import show_progress
 from behavegpt.study.results import write_results
+from behavegpt.train.checkpoint import saved_steps
+from behavegpt.train.config import TrunkJob
+from behavegpt.train.record import finished, variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,11 @@ class Study:
     plan: Plan
 
     def missing(self) -> Plan:
-        """Return the part of the plan whose cells have no final file; costs are those of the whole trunks."""
-        kept = []
-        for job, events, steps in zip(self.plan.jobs, self.plan.events, self.plan.steps, strict=True):
-            cells = tuple(c for c in job.cells if not finished(self.study_dir, c.cell_id))
-            if cells:
-                kept.append((replace(job, cells=cells), events, steps))
-        return Plan(*(tuple(column) for column in zip(*kept, strict=True))) if kept else Plan((), (), ())
+        """Return the part of the plan that is not finished, and what it costs from the checkpoints that are there."""
+        jobs = [replace(j, cells=tuple(c for c in j.cells if not finished(j, c))) for j in self.plan.jobs]
+        jobs = [job for job in jobs if job.cells]
+        steps = step_plan(self.config, self.manifest, self.dataset) if jobs else None
+        return Plan(tuple(jobs), tuple(cost(job, steps, saved_steps(job.checkpoint_dir)) for job in jobs if steps))
 
 
 def open_study(config: StudyConfig, dataset: Path, study_dir: Path) -> Study:
@@ -50,9 +50,11 @@ def open_study(config: StudyConfig, dataset: Path, study_dir: Path) -> Study:
     Raises:
         InputError: A shard is damaged, a data size does not fit, or the directory holds another study.
     """
+    if study_dir.exists() and not study_dir.is_dir():
+        raise InputError(f"{study_dir}: is a file; --study-dir names a directory")
     manifest = verify_dataset(dataset)
     plan = plan_study(config, manifest, dataset, study_dir)
-    _check_same_study(config, manifest, study_dir)
+    _check_same_study(plan, manifest, study_dir)
     return Study(config, manifest, dataset, study_dir, plan)
 
 
@@ -90,19 +92,33 @@ def _train_missing(study: Study, concurrent: int) -> pa.Table:
     return table
 
 
-def _check_same_study(config: StudyConfig, manifest: Manifest, study_dir: Path) -> None:
-    """Refuse to mix two recipes, losses or datasets in one results table; the grid itself may change."""
-    if not (study_dir / "plan.json").exists():
-        return
-    before: dict[str, Any] = json.loads((study_dir / "plan.json").read_text(encoding="utf-8"))
-    problems = []
-    if before["dataset"]["fingerprint"] != manifest.fingerprint:
-        old = f"{before['dataset']['name']} ({before['dataset']['fingerprint'][:12]})"
-        new = f"{manifest.name} ({manifest.fingerprint[:12]})"
-        problems.append(f"{study_dir}: its cells were trained on {old}, not {new}")
-    now, then = plain(config), before["config"]
-    for key in sorted(now.keys() - {*GRID_AXES, "execution", "name"}):
-        if then.get(key) != now[key]:
-            problems.append(f"{study_dir}: its cells have {key} {then.get(key)}, this run asks for {now[key]}")
+def _check_same_study(plan: Plan, manifest: Manifest, study_dir: Path) -> None:
+    """Refuse to mix two recipes, losses, models or datasets in one results table; the grid itself may grow."""
+    job = plan.jobs[0]
+    trunk_ids = {(j.model.width, j.train.seed, _sizes_of_identity(j)): j.trunk_id for j in plan.jobs}
+    now = {
+        "dataset": manifest.fingerprint[:12],
+        "variant": variant(job),
+        "schedule": job.train.schedule,
+        "depth": job.model.depth,
+    }
+    problems = set()
+    for row in read_cells(study_dir):
+        then = {**row, "dataset": row["dataset_fingerprint"][:12]}
+        problems |= {
+            f"{study_dir}: its cells have {k} {then[k]}, this run asks for {v}" for k, v in now.items() if then[k] != v
+        }
+        sizes = None if row["schedule"] == "wsd" else (row["num_events"],)
+        planned = trunk_ids.get((row["width"], row["seed"], sizes))
+        if not problems and planned not in (None, row["trunk_id"]):
+            problems.add(
+                f"{study_dir}: its cells of width {row['width']}, seed {row['seed']} follow another recipe "
+                f"(trunk {row['trunk_id']}, learning rate {row['learning_rate']:g}) than this run's (trunk {planned})"
+            )
     if problems:
-        raise InputError(*problems, "choose another --study-dir for another study")
+        raise InputError(*sorted(problems), "choose another --study-dir for another study")
+
+
+def _sizes_of_identity(job: TrunkJob) -> tuple[int, ...] | None:
+    """Return the data sizes that are part of the trunk's identity: none where the trunk serves any of them."""
+    return None if job.train.schedule == "wsd" else tuple(cell.num_events for cell in job.cells)

@@ -7,8 +7,10 @@ the dashboard's metrics come from the workers.
 
 import logging
 import os
+import re
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray import tune
@@ -18,13 +20,15 @@ from behavegpt.data.manifest import Manifest
 from behavegpt.data.stream import READ_CPUS
 from behavegpt.errors import InputError
 from behavegpt.schema import Status
-from behavegpt.study.journal import finished, read_cells, record_failure
+from behavegpt.study.journal import read_cells, record_failure
 from behavegpt.train.config import ExecutionConfig, TrunkJob
 from behavegpt.train.launch import fit_trunk
-from behavegpt.train.record import result_row
+from behavegpt.train.record import finished, result_row
 
 DRIVER_RESOURCES = {"node:__internal_head__": 0.001}
 """A trial's driver only waits: it takes no CPU, and stays on the head, where no spot instance is taken away."""
+OUT_OF_MEMORY = ("outofmemory", "out of memory", "memoryerror", "can't allocate memory", "running low on memory")
+"""What Python, torch on CPU and GPU, and Ray's memory monitor say when memory ran out, in lower case."""
 READERS_PER_TRUNK = 2
 """Ray Data tasks that read ahead for a trunk; their CPUs must exist besides the workers', or nothing ever starts."""
 
@@ -35,7 +39,11 @@ def connect() -> dict[str, float]:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     if not ray.is_initialized():
         # Workers' logs stay in Ray's log directory and on the dashboard; what a user must know is in curves and cells.
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        except ConnectionError as error:
+            where = os.environ.get("RAY_ADDRESS", "the head that runs on this machine")
+            raise InputError(f"Ray at {where} does not let us in: {error}; see `clusters/local.sh env`") from error
     return {name: float(amount) for name, amount in ray.cluster_resources().items()}
 
 
@@ -73,14 +81,14 @@ def sweep(jobs: list[TrunkJob], manifest: Manifest, study_dir: Path, concurrent:
         tune_config=tune.TuneConfig(max_concurrent_trials=concurrent),
         run_config=tune.RunConfig(name="tune", storage_path=str(storage), verbose=0),
     )
-    errors = _errors(tuner.fit())
-    missing = {job.trunk_id: [c for c in job.cells if not finished(study_dir, c.cell_id)] for job in jobs}
-    if any(cells and trunk_id not in errors for trunk_id, cells in missing.items()):
-        raise KeyboardInterrupt
+    ends = _ends(tuner.fit())
     for job in jobs:
-        for cell in missing[job.trunk_id]:
-            status, reason = errors[job.trunk_id]
-            record_failure(study_dir, result_row(job, cell, manifest, status, reason))
+        if failure := ends.get(job.trunk_id):
+            for cell in (c for c in job.cells if not finished(job, c)):
+                row = result_row(job, cell, manifest, failure.status, failure.reason)
+                record_failure(study_dir, row | {"traceback": failure.traceback})
+    if len(ends) < len(jobs):
+        raise KeyboardInterrupt
 
 
 def _trial(config: dict[str, Any], *, jobs: dict[str, TrunkJob], storage: Path) -> None:
@@ -89,9 +97,9 @@ def _trial(config: dict[str, Any], *, jobs: dict[str, TrunkJob], storage: Path) 
     error = ""
     try:
         fit_trunk(job, storage)
-    except Exception as failure:
-        # Not swallowed: it becomes the row of every cell that this trunk owes, and its traceback is in the job's log.
-        error = _reason(failure)
+    except Exception:
+        # Not swallowed: with its traceback it becomes the record of every cell that this trunk owes.
+        error = traceback.format_exc()
     rows = [r for r in read_cells(job.study_dir) if r["trunk_id"] == job.trunk_id and r["status"] == "completed"]
     tune.report(
         {
@@ -104,20 +112,34 @@ def _trial(config: dict[str, Any], *, jobs: dict[str, TrunkJob], storage: Path) 
     )
 
 
-def _errors(results: ResultGrid) -> dict[str, tuple[Status, str]]:
-    """Return status and reason of each trunk whose trial ended with an error."""
-    errors: dict[str, tuple[Status, str]] = {}
+class Failure(NamedTuple):
+    """Why a trunk has cells without a result."""
+
+    status: Status
+    reason: str
+    """One line."""
+    traceback: str
+
+
+def _ends(results: ResultGrid) -> dict[str, Failure]:
+    """Return how each trial that came to an end would explain a missing cell; an interrupted trial has no entry."""
+    ends = {}
     for result in results:
         trunk_id = (result.config or {})["trunk_id"]
+        metrics = result.metrics or {}
         if result.error is not None:
-            errors[trunk_id] = "crashed", f"the trial's driver died: {_reason(result.error)}"
-        elif text := (result.metrics or {}).get("error"):
-            out_of_memory = "OutOfMemory" in text or "MemoryError" in text or "out of memory" in text
-            errors[trunk_id] = ("oom" if out_of_memory else "crashed"), text
-    return errors
+            ends[trunk_id] = explain(f"the trial's driver died: {result.error}")
+        elif metrics.get("error"):
+            ends[trunk_id] = explain(metrics["error"])
+        elif "error" in metrics:
+            ends[trunk_id] = explain("the trunk ended without this cell's file; is the study directory shared?")
+    return ends
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause's last line, which says what happened, with the outer error's name before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:500]
+def explain(text: str) -> Failure:
+    """Return the failure that a traceback tells of: its status, and the line that names the error."""
+    lowered = text.lower()
+    status: Status = "oom" if any(sign in lowered for sign in OUT_OF_MEMORY) else "crashed"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|Killed)\b", line)]
+    return Failure(status, (named or lines)[-1][:500], text[-20_000:])

@@ -30,7 +30,7 @@ class CheckpointStore:
 
     directory: Path
     execution: dict[str, str | int]
-    """What the files depend on: engine, ZeRO stage, workers, precision, trunk_id."""
+    """What the files depend on: trunk_id (so the recipe), code version, engine, ZeRO stage, workers, device."""
 
     def path(self, name: str) -> Path:
         return self.directory / name
@@ -38,14 +38,23 @@ class CheckpointStore:
     def usable(self) -> tuple[set[int], list[str]]:
         """Return the steps that have a valid checkpoint, and a sentence for each one that is not."""
         steps, rejected = set(), []
-        for path in sorted(self.directory.glob("step-*")):
-            if not path.name.removeprefix("step-").isdecimal():
-                continue
-            if problem := self.problem(path):
-                rejected.append(f"{path}: {problem}; not used")
+        for step in sorted(saved_steps(self.directory)):
+            if problem := self.problem(self.path(step_name(step))):
+                rejected.append(f"{self.path(step_name(step))}: {problem}; not used")
             else:
-                steps.add(int(path.name.removeprefix("step-")))
+                steps.add(step)
         return steps, rejected
+
+    def remove_partial(self) -> None:
+        """Remove what a killed run left half-written."""
+        for path in self.directory.glob("*.partial"):
+            shutil.rmtree(path)
+
+    def remove_passed(self, step: int, keep: set[int]) -> None:
+        """Remove the trunk checkpoints before `step` that are not in `keep`: nothing starts from them any more."""
+        for passed in saved_steps(self.directory):
+            if passed < step and passed not in keep:
+                shutil.rmtree(self.path(step_name(passed)))
 
     def problem(self, path: Path) -> str | None:
         """Return why the checkpoint at `path` must not be read, or None."""
@@ -102,8 +111,14 @@ def step_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def saved_steps(directory: Path) -> set[int]:
+    """Return the steps of the trunk checkpoints in `directory`, valid or not."""
+    numbers = (path.name.removeprefix("step-") for path in directory.glob("step-*"))
+    return {int(number) for number in numbers if number.isdecimal()}
+
+
 def random_state() -> dict[str, Tensor]:
-    """Return torch's CPU generator state, which dropout draws from."""
+    """Return torch's CPU generator state, which dropout draws from on CPUs (no recipe has dropout on a GPU)."""
     return {"rng": torch.get_rng_state()}
 
 

@@ -4,6 +4,7 @@ Everything in `TrainConfig` changes the numbers and is part of a cell's identity
 beyond rounding and is recorded beside the result.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,8 @@ class TrainConfig:
     per cell whose rate falls along a half cosine to a tenth of the peak."""
     dro: DroConfig | None = None
     """None trains with plain cross-entropy."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of weights and activations in training and validation alike; it moves losses in the third digit."""
     seed: int = 0
     """Of the initialisation. The order of the data is the dataset's own seeded shuffle."""
     num_val_windows: int | None = None
@@ -45,9 +48,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive = ("learning_rate", "embedding_lr_factor", "clip_norm")
-        problems = [f"{name} is {getattr(self, name)}; it must be > 0" for name in positive if getattr(self, name) <= 0]
-        if not 0 < self.decay_share <= 1:
-            problems.append(f"decay_share is {self.decay_share}; it must lie in (0, 1]")
+        problems = [
+            f"{name} is {value}; it must be positive and finite"
+            for name, value in ((name, getattr(self, name)) for name in positive)
+            if not 0 < value < math.inf
+        ]
+        if not 0 < self.decay_share < 1:
+            problems.append(f"decay_share is {self.decay_share}; it must lie between 0 and 1")
         if self.warmup_steps < 0:
             problems.append(f"warmup_steps is {self.warmup_steps}; it must be >= 0")
         starts = [start for start, _ in self.batch_ramp]
@@ -68,11 +75,16 @@ class ExecutionConfig:
     cpus_per_worker: int = 1
     """Threads of each worker as well."""
     use_gpu: bool = False
-    """One GPU a worker, bf16 and NCCL; otherwise fp32 and gloo."""
+    """One GPU a worker and NCCL, and a recipe in bf16; otherwise gloo and fp32."""
+    checkpoint_steps: int = 2_000
+    """A trunk is also saved every so many steps: what a killed worker costs at most."""
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("num_workers", "cpus_per_worker")}
-        if problems := [f"{name} is {count}; it must be >= 1" for name, count in counts.items() if count < 1]:
+        counts = {name: getattr(self, name) for name in ("num_workers", "cpus_per_worker", "checkpoint_steps")}
+        problems = [f"{name} is {count}; it must be >= 1" for name, count in counts.items() if count < 1]
+        if self.engine == "torch" and self.use_gpu:
+            problems.append("engine is torch and use_gpu is set; the reference engine runs in fp32 on CPUs alone")
+        if problems:
             raise InputError(*problems)
 
     @property
@@ -88,6 +100,8 @@ class Cell:
     cell_id: str
     num_events: int
     """D: unique training targets consumed."""
+    num_windows: int
+    """Windows that hold these targets: what the model computes on, targets or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +120,9 @@ class TrunkJob:
     keep_final: bool = False
     """Also keep a checkpoint of each branch's end: the finished model."""
 
+    def __post_init__(self) -> None:
+        assert self.train.schedule == "wsd" or len(self.cells) == 1, "only a wsd trunk has several branches"
+
     @property
     def checkpoint_dir(self) -> Path:
         return self.study_dir / "checkpoints" / self.trunk_id
@@ -113,6 +130,10 @@ class TrunkJob:
     @property
     def curve_path(self) -> Path:
         return self.study_dir / "curves" / f"{self.trunk_id}.jsonl"
+
+    def final_name(self, cell: Cell) -> str:
+        """Return the name of the checkpoint that `keep_final` asks for."""
+        return f"final-{cell.num_events}"
 
     @property
     def cell_dir(self) -> Path:

@@ -48,7 +48,7 @@ def build_engine(model: BehaveGPT, config: TrainConfig, execution: ExecutionConf
     optimizer = build_optimizer(model, config)
     if execution.engine == "torch":
         return TorchEngine(model, optimizer, config.clip_norm)
-    return DeepSpeedEngine(model, optimizer, config.clip_norm, execution)
+    return DeepSpeedEngine(model, optimizer, config, execution)
 
 
 class TorchEngine:
@@ -92,19 +92,20 @@ class TorchEngine:
 
 
 class DeepSpeedEngine:
-    """DeepSpeed with the ZeRO stage of the execution, in fp32 on CPUs and bf16 on GPUs."""
+    """DeepSpeed with the ZeRO stage of the execution and the precision of the recipe."""
 
     def __init__(
-        self, model: BehaveGPT, optimizer: torch.optim.AdamW, clip_norm: float, execution: ExecutionConfig
+        self, model: BehaveGPT, optimizer: torch.optim.AdamW, train: TrainConfig, execution: ExecutionConfig
     ) -> None:
+        self._plain = execution.zero_stage == 0 and train.precision == "fp32"
         deepspeed = _import_deepspeed(execution.use_gpu)
         self._peak_rates = [group["lr"] for group in optimizer.param_groups]
         config = {
             "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only reports with it; the plan sets the batch
             "gradient_accumulation_steps": 1,
-            "gradient_clipping": clip_norm,
+            "gradient_clipping": train.clip_norm,
             "zero_optimization": {"stage": execution.zero_stage},
-            "bf16": {"enabled": execution.use_gpu},
+            "bf16": {"enabled": train.precision == "bf16"},
             "zero_allow_untested_optimizer": False,
             "steps_per_print": 2**62,
         }
@@ -113,9 +114,12 @@ class DeepSpeedEngine:
 
     def step(self, loss: Tensor, lr_factor: float) -> float:
         self._engine.backward(loss)
+        # Without ZeRO and in fp32 DeepSpeed clips, but does not tell the norm: take it from the reduced gradients.
+        gradients = [p.grad for p in self._engine.module.parameters() if p.grad is not None] if self._plain else []
+        norm = nn.utils.get_total_norm(gradients) if self._plain else None
         _set_rates(self._engine.optimizer, self._peak_rates, lr_factor)
         self._engine.step()
-        return float(self._engine.get_global_grad_norm() or 0.0)
+        return float(self._engine.get_global_grad_norm() if norm is None else norm)
 
     def save(self, directory: Path) -> None:
         # The version key lets DeepSpeed convert the checkpoint for another number of workers.

@@ -31,15 +31,16 @@ from behavegpt.train.distributed import all_sum, from_rank_0, rank, world_size
 from behavegpt.train.engine import Engine, build_engine
 from behavegpt.train.evaluate import Validation, evaluate, features, read_validation
 from behavegpt.train.metrics import CurveWriter, write_note
-from behavegpt.train.record import Measured, result_row
-from behavegpt.train.schedule import Leg, StepPlan, lr_factor, plan_legs, plan_steps
+from behavegpt.train.record import Measured, code_version, finished, result_row
+from behavegpt.train.schedule import Leg, StepPlan, branch_start, lr_factor, plan_legs, plan_steps
 
 
 class DivergedError(RuntimeError):
     """The loss or the gradient stopped being a number at `step`: what was trained since the last checkpoint is lost."""
 
-    def __init__(self, what: str, step: int, batch: Batch) -> None:
-        super().__init__(f"{what} at step {step}, windows {batch.window_id[:8].tolist()}")
+    def __init__(self, what: str, step: int, batch: Batch | None = None) -> None:
+        windows = f", windows {batch.window_id[:8].tolist()}" if batch else ""
+        super().__init__(f"{what} at step {step}{windows}")
         self.step = step
 
 
@@ -56,7 +57,7 @@ def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> Non
         return
     started, since = datetime.now(UTC), 0
     batches = _batches(job, manifest, plan, legs, targets_W, tables)
-    dtype = torch.bfloat16 if job.execution.use_gpu else torch.float32
+    dtype = torch.bfloat16 if job.train.precision == "bf16" else torch.float32
     model = BehaveGPT(job.model, resolve_attention(job.model.attention, device, dtype))
     initialise(model, job.train.seed)
     engine = build_engine(model.to(device), job.train, job.execution)
@@ -72,6 +73,9 @@ def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> Non
             robust.restore(loop_state)
         try:
             train_loss = _run_leg(leg, plan, job, engine, robust, batches, curve, device)
+            result = evaluate(engine.module, validation, device) if leg.kind == "branch" else None
+            if result and not math.isfinite(result.loss):
+                raise DivergedError(f"validation loss {result.loss}", leg.stop - 1)
         except DivergedError as error:
             lost = [cells[leg.num_events]] if leg.kind == "branch" else [c for c in job.cells if c.num_events in owed]
             if rank() == 0:
@@ -82,15 +86,17 @@ def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> Non
                 return
             for _ in range(error.step + 1, leg.stop):
                 next(batches)
+            started, since = datetime.now(UTC), 0
             continue
         owed.discard(leg.num_events)
         since += leg.num_events - int(plan.events_before[leg.start])
-        if leg.kind == "trunk":
+        if result is None:
             store.save(step_name(leg.stop), engine, random_state() | robust.tensors())
+            if rank() == 0:
+                store.remove_passed(leg.stop, keep={branch_start(plan, c.num_events, job.train) for c in job.cells})
             continue
-        result = evaluate(engine.module, validation, device)
         if job.keep_final:
-            store.save(f"final-{leg.num_events}", engine, random_state() | robust.tensors())
+            store.save(job.final_name(cells[leg.num_events]), engine, random_state() | robust.tensors())
         if rank() == 0:
             measured = _measured(result, train_loss, leg.stop, since, started, device)
             _record(job, result_row(job, cells[leg.num_events], manifest, "completed", measured=measured))
@@ -175,11 +181,12 @@ def _batches(
 
 
 def _missing_legs(job: TrunkJob, plan: StepPlan, store: CheckpointStore) -> list[Leg]:
-    missing = [c.num_events for c in job.cells if not (job.cell_dir / f"{c.cell_id}.json").exists()]
+    missing = [c.num_events for c in job.cells if not finished(job, c)]
+    store.remove_partial()
     steps, rejected = store.usable()
     for sentence in rejected:
         write_note(job.curve_path, sentence)
-    return plan_legs(plan, job.train, missing, steps)
+    return plan_legs(plan, job.train, missing, steps, job.execution.checkpoint_steps)
 
 
 def _execution_key(job: TrunkJob) -> dict[str, str | int]:
@@ -190,6 +197,7 @@ def _execution_key(job: TrunkJob) -> dict[str, str | int]:
         "zero_stage": execution.stage_label,
         "num_workers": execution.num_workers,
         "device": "cuda" if execution.use_gpu else "cpu",
+        "code_version": code_version(),
     }
 
 

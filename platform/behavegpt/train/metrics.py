@@ -5,7 +5,9 @@ events_per_s, time}, appended and flushed by rank 0. A resumed run repeats lines
 the last one counts.
 """
 
+import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -74,7 +76,11 @@ def write_note(path: Path, text: str) -> None:
 
 def _open(path: Path) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a", encoding="utf-8")
+    file = path.open("a+b")
+    # A killed writer may have left half a line; it must not swallow the first one of this writer.
+    if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+        file.write(b"\n")
+    return io.TextIOWrapper(file, encoding="utf-8")
 
 
 def _gauges() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import behavegpt
 from behavegpt.config import config_hash
 from behavegpt.data.manifest import Manifest
-from behavegpt.model.sizing import count_params, train_flops_per_event
+from behavegpt.model.sizing import count_params, flops_per_window
 from behavegpt.schema import NUM_INPUTS, Status
 from behavegpt.train.config import Cell, TrunkJob
 
@@ -26,7 +26,8 @@ class Measured:
     train_loss: float | None
     num_steps: int
     wall_s: float
-    """Marginal: the decay, its validation, and the stretch of trunk since the branch before."""
+    """Marginal: the decay, its validation, and the stretch of trunk since the branch before; a trunk's first cell
+    also pays for the start of engine and stream."""
     events_trained: int
     """In wall_s."""
     device: str
@@ -44,7 +45,7 @@ def result_row(
         "study": job.study,
         "status": status,
         "reason": reason,
-        "variant": "erm" if job.train.dro is None else f"cvar-{job.train.dro.eps:g}",
+        "variant": variant(job),
         "num_params": counts.non_embedding,
         "num_params_total": counts.total,
         "num_params_embedding": counts.embedding,
@@ -54,7 +55,7 @@ def result_row(
         "num_heads": job.model.num_heads,
         "num_events": cell.num_events,
         "num_epochs": cell.num_events / manifest.splits["train"].num_targets,
-        "flops": train_flops_per_event(job.model) * cell.num_events,
+        "flops": float(flops_per_window(job.model).training * cell.num_windows),
         "seed": job.train.seed,
         "schedule": job.train.schedule,
         "trunk_id": job.trunk_id,
@@ -82,6 +83,11 @@ def result_row(
     return row
 
 
+def variant(job: TrunkJob) -> str:
+    """Return the name of the training loss."""
+    return "erm" if job.train.dro is None else f"cvar-{job.train.dro.eps:g}"
+
+
 def windows_per_batch(ramp: tuple[tuple[int, int], ...], num_events: int) -> int:
     """Return the batch in windows that the ramp prescribes after `num_events`."""
     return [size for start, size in ramp if start < num_events][-1]
@@ -95,3 +101,9 @@ def code_version() -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return f"{behavegpt.__version__}+{digest.hexdigest()[:12]}"
+
+
+def finished(job: TrunkJob, cell: Cell) -> bool:
+    """Return whether the cell has its file, and its final checkpoint where the job asks for one."""
+    final = job.checkpoint_dir / job.final_name(cell)
+    return (job.cell_dir / f"{cell.cell_id}.json").exists() and (final.is_dir() or not job.keep_final)

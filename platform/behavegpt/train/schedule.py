@@ -61,20 +61,23 @@ def branch_start(plan: StepPlan, num_events: int, config: TrainConfig) -> int:
     return plan.step_at(int((1 - config.decay_share) * num_events))
 
 
-def plan_legs(plan: StepPlan, config: TrainConfig, num_events: list[int], checkpoints: set[int]) -> list[Leg]:
+def plan_legs(
+    plan: StepPlan, config: TrainConfig, num_events: list[int], checkpoints: set[int], every: int
+) -> list[Leg]:
     """Return the legs that give each of `num_events` its loss, using the trunk checkpoints that exist.
 
-    A leg starts at step 0, at a step in `checkpoints`, or where an earlier trunk leg ended.
+    A leg starts at step 0, at a step in `checkpoints`, or where an earlier trunk leg ended. A trunk leg ends at the
+    latest at the next multiple of `every` steps.
     """
     legs, known = [], {0, *checkpoints}
     for target in sorted(num_events):
         fork = branch_start(plan, target, config)
-        nearest = max(step for step in known if step <= fork)
-        if nearest < fork:
-            legs.append(Leg("trunk", nearest, fork, int(plan.events_before[fork])))
-            known.add(fork)
-        stop = int(np.searchsorted(plan.events_before, target, side="left"))
-        legs.append(Leg("branch", fork, stop, target))
+        start = max(step for step in known if step <= fork)
+        while start < fork:
+            stop = min(fork, (start // every + 1) * every)
+            legs.append(Leg("trunk", start, stop, int(plan.events_before[stop])))
+            known.add(start := stop)
+        legs.append(Leg("branch", fork, int(np.searchsorted(plan.events_before, target, side="left")), target))
     return legs
 
 
