@@ -66,7 +66,7 @@ start() {
 stop() {
   if ! running; then rm -f "$state/head.pid"; echo "Ray does not run here"; return; fi
   kill -TERM "$(cat "$state/head.pid")"
-  for _ in $(seq 60); do running || break; sleep 0.5; done
+  for _ in $(seq 20); do running || break; sleep 0.5; done
   if running; then kill -KILL -- "-$(cat "$state/head.pid")"; fi
   rm -f "$state/head.pid"
   echo "Ray stopped"

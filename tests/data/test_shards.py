@@ -134,7 +134,7 @@ def test_existing_directory_is_refused_and_stays_as_it_is(dataset: Path) -> None
 
 
 @pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("failing", ["write_vocabulary", "to_table", "_fsync"])
+@pytest.mark.parametrize("failing", ["write_vocabulary", "to_table", "fsync"])
 def test_nothing_is_left_when_writing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, error: BaseException
 ) -> None:

@@ -4,12 +4,13 @@ Most runs execute the job's file in this process, as python does, so that torch 
 """
 
 import json
+import re
 import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.data.manifest import read_manifest
 from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
+from behavegpt.study.config import StudyConfig
+from behavegpt.study.grid import plan_study
+from behavegpt.train.record import result_row
 
 JOB = Path(__file__).parents[2] / "jobs" / "scaling_grid.py"
 SMALL = GeneratorConfig(num_users=40, num_train_events=9_000, num_val_windows=12, num_test_windows=4)
@@ -93,11 +97,16 @@ def assert_refused(done: Done, cwd: Path, *problems: str) -> None:
         (("--num-events", "2000", "9001"), ["num_events has 9,001; "]),
         (("--seeds", "-1"), ["seeds has -1"]),
         (("--loss", "cvar", "--eps", "2"), ["dro.eps is 2.0"]),
-        (("--workers", "0", "--num-events", "2000"), ["num_workers is 0; it must be >= 1"]),
+        (("--num-workers", "0", "--num-events", "2000"), ["num_workers is 0; it must be >= 1"]),
         (
-            ("--workers", "0", "--cpus-per-worker", "-1", "--num-events", "2000"),
-            ["num_workers is 0; it must be >= 1", "cpus_per_worker is -1; it must be >= 1"],
+            ("--num-workers", "0", "--cpus-per-worker", "-1", "--checkpoint-steps", "0", "--num-events", "2000"),
+            [
+                "num_workers is 0; it must be >= 1",
+                "cpus_per_worker is -1; it must be >= 1",
+                "checkpoint_steps is 0; it must be >= 1",
+            ],
         ),
+        (("--engine", "torch", "--use-gpu", "--num-events", "2000"), ["engine is torch and use_gpu is set"]),
         (
             ("--widths", "18", "-4", "--num-events", "0", "--seeds", "-1"),
             ["widths has 18", "widths has -4", "num_events has 0", "seeds has -1"],
@@ -157,6 +166,8 @@ def test_half_a_manifest_is_named(run, cwd, damaged):
     ("arguments", "word"),
     [
         (("demo", "--wdiths", "16"), "--wdiths"),
+        (("demo", "--workers", "2"), "--workers"),
+        (("demo", "--engine", "jax"), "jax"),
         (("tokyo",), "tokyo"),
         (("demo", "--widths", "sixteen"), "sixteen"),
         (("demo", "--schedule", "linear"), "linear"),
@@ -183,10 +194,41 @@ def params(dataset: Path, width: int) -> tuple[str, str]:
 def test_plan_prints_exact_counts_and_writes_nothing(run, cwd, dataset):
     done = run("demo", "--dataset", dataset, "--widths", "12", "32", "--num-events", "2000", "4000", "--plan")
     assert (done.code, done.err) == (0, "")
-    trunks = [line.split() for line in done.out.splitlines() if line.startswith("  w")]
+    *table, time = done.out.splitlines()
+    assert re.fullmatch(r"  what is missing takes about \d+\.\d minutes on this machine", time)
+    trunks = [line.split() for line in table if line.startswith("  w")]
     assert [(*t[1:3], t[3], t[4]) for t in trunks] == [(*params(dataset, w), "2", "4,470") for w in (32, 12)]
     assert "2 trunks, 4 cells, 8,940 events to train" in done.out
+    notes = [line for line in table if "note:" in line]
+    assert [note.split(",")[0] for note in notes] == ["  note: D = 2", "  note: D = 4"]
     assert list(cwd.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "same"),
+    [
+        (("--engine", "torch", "--num-workers", "2", "--cpus-per-worker", "3", "--checkpoint-steps", "7"), True),
+        (("--use-gpu",), False),
+    ],
+)
+def test_where_it_runs_changes_no_trunk_but_a_gpus_precision_does(run, dataset, flags, same):
+    def trunks(*more: str) -> list[str]:
+        done = run("demo", "--dataset", dataset, "--widths", "12", "16", "--num-events", "2000", "--plan", *more)
+        assert (done.code, done.err) == (0, "")
+        return [line.split()[0] for line in done.out.splitlines() if line.startswith("  w") and "x2-s0-" in line]
+
+    before, after = trunks(), trunks(*flags)
+    assert len(before) == len(after) == 2
+    assert (set(before) == set(after)) is same
+    assert same or not set(before) & set(after)
+
+
+def test_a_study_directory_that_is_a_file_is_refused(run, cwd, dataset, tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "notes.txt"
+    path.write_text("mine")
+    done = run("demo", "--dataset", dataset, "--study-dir", path, "--num-events", "2000", "--plan")
+    assert_refused(done, cwd, f"{path}: is a file; --study-dir names a directory")
+    assert path.read_text() == "mine"
 
 
 def test_plan_of_the_demo_writes_its_dataset_alone_and_once(run, cwd, monkeypatch):
@@ -210,12 +252,29 @@ def test_the_demo_makes_no_dataset_for_a_wrong_command(run, cwd):
 
 def test_another_recipe_in_the_study_directory_is_refused(run, cwd, dataset, tmp_path_factory):
     study_dir = tmp_path_factory.mktemp("study")
-    flags = ("--dataset", dataset, "--study-dir", study_dir, "--num-events", "2000", "--plan")
-    record = {"dataset": {"name": "old", "fingerprint": "f" * 64}, "config": {"depth": 2, "schedule": "cosine"}}
-    (study_dir / "plan.json").write_text(json.dumps(record))
-    done = run(*flags)
-    assert_refused(done, cwd, "old (ffffffffffff)", "have schedule cosine, this run asks for wsd", "choose another")
-    assert [p.name for p in study_dir.iterdir()] == ["plan.json"]
+    flags = ("--dataset", dataset, "--study-dir", study_dir, "--num-events", "2000", "--widths", "16", "--plan")
+    manifest = read_manifest(dataset)
+    config = StudyConfig(name="demo", widths=(16,), num_events=(2_000,), schedule="cosine")
+    [job] = plan_study(config, manifest, dataset, study_dir).jobs
+    row = result_row(job, job.cells[0], replace(manifest, fingerprint="f" * 64), "diverged", "loss nan")
+    (study_dir / "cells").mkdir()
+    cell = study_dir / "cells" / f"{row['cell_id']}.json"
+    cell.write_text(json.dumps(row))
+    now = manifest.fingerprint[:12]
+    assert_refused(
+        run(*flags),
+        cwd,
+        f"{study_dir}: its cells have dataset ffffffffffff, this run asks for {now}",
+        f"{study_dir}: its cells have schedule cosine, this run asks for wsd",
+        "choose another --study-dir",
+    )
+    assert [p for p in study_dir.rglob("*") if p.is_file()] == [cell]
+    # The same recipe with another loss, then the study's own command.
+    row = result_row(job, job.cells[0], manifest, "diverged", "loss nan")
+    cell.write_text(json.dumps(row))
+    done = run(*flags, "--schedule", "cosine", "--loss", "cvar")
+    assert_refused(done, cwd, "its cells have variant erm, this run asks for cvar-0.5", "choose another --study-dir")
+    assert run(*flags, "--schedule", "cosine").code == 0
 
 
 def test_in_a_process_of_its_own_plan_needs_no_ray_and_a_problem_no_traceback(dataset, tmp_path):

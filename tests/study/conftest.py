@@ -5,13 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from behavegpt.config import plain
 from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.data.manifest import Manifest, read_manifest
+from behavegpt.data.shards import write_dataset
+from behavegpt.data.vocab import Vocabulary
+from behavegpt.data.windows import Windows
+from behavegpt.schema import VOCABULARIES, WINDOW_LENGTH
 from behavegpt.study.config import StudyConfig
 from behavegpt.study.grid import Plan, plan_record
+from behavegpt.study.run import Study, open_study
 from behavegpt.train.config import Cell, ExecutionConfig, TrunkJob
 from behavegpt.train.record import Measured, result_row
 
@@ -25,6 +31,36 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "tiny"
     config = GeneratorConfig(num_users=40, num_train_events=9_000, num_val_windows=12, num_test_windows=4)
     write_generated(out, config, "tiny")
+    return out
+
+
+@pytest.fixture(scope="session")
+def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset like check-ins: full windows, but only 7 of an event's 90 positions have a known behaviour.
+
+    200 train windows, so 1,400 unique training targets; 4 windows of validation, 2 of test.
+    """
+    out = tmp_path_factory.mktemp("data") / "sparse"
+    splits, first_id = {}, 0
+    for split, num in (("train", 200), ("val", 4), ("test", 2)):
+        ids = np.full((num, WINDOW_LENGTH), 2, np.uint8)
+        behavior = np.zeros_like(ids)
+        behavior[:, 10:80:10] = 2
+        splits[split] = Windows(
+            weekday=ids,
+            slot=ids,
+            location=ids,
+            event=ids,
+            behavior=behavior,
+            timestamp=np.zeros((num, WINDOW_LENGTH), np.int64),
+            length=np.full(num, WINDOW_LENGTH, np.uint8),
+            first_target=np.ones(num, np.uint8),
+            user=np.arange(num, dtype=np.uint32),
+            window_id=np.arange(first_id, first_id + num, dtype=np.uint64),
+        )
+        first_id += num
+    vocabularies = {name: Vocabulary(("a", "b", "c"), (3, 2, 1)) for name in VOCABULARIES}
+    write_dataset(out, splits, vocabularies, name="sparse", source={}, counts={}, seed=0)
     return out
 
 
@@ -83,3 +119,14 @@ def write_plan(manifest: Manifest, tiny: Path) -> Callable[[StudyConfig, Plan, P
         (study_dir / "plan.json").write_text(json.dumps(plan_record(config, manifest, tiny, plan)))
 
     return write
+
+
+@pytest.fixture
+def finished(make_config, tiny, tmp_path, write_cell, write_plan) -> Study:
+    """Return a study all of whose cells are there."""
+    study = open_study(make_config(), tiny, tmp_path / "study")
+    write_plan(study.config, study.plan, study.study_dir)
+    for job in study.plan.jobs:
+        for cell in job.cells:
+            write_cell(job, cell)
+    return study

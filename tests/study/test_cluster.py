@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -148,6 +149,18 @@ def test_the_job_api_needs_the_token_and_listens_on_loopback(ray_cluster):
     port = f":{int(ray_cluster.rpartition(':')[2]):04X}"
     listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if line.split()[3] == "0A"]
     assert [address for address in listening if address.endswith(port)] == [f"0100007F{port}"]
+
+
+def test_pretraining_is_robust_by_default_and_keeps_its_model(ray_cluster, dataset, tmp_path, monkeypatch, capsys):
+    flags = ["--dataset", str(dataset), "--out", str(tmp_path / "model"), "--width", "12", "--num-events", "20000"]
+    monkeypatch.setattr(sys, "argv", ["pretrain.py", *flags])
+    runpy.run_path(str(ROOT / "jobs" / "pretrain.py"), run_name="__main__")
+    final = Path(capsys.readouterr().out.splitlines()[-1])
+    manifest = json.loads((final / "manifest.json").read_text())
+    assert {str(p.relative_to(final)) for p in final.rglob("*") if p.is_file()} == {*manifest["files"], "manifest.json"}
+    [cell] = (tmp_path / "model" / "cells").iterdir()
+    row = json.loads(cell.read_text())
+    assert (row["variant"], row["status"], row["num_events"]) == ("cvar-0.5", "completed", 20_000)
 
 
 def test_ray_job_submit_runs_the_study_and_its_report(ray_cluster, dataset, tmp_path):

@@ -2,11 +2,14 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 
 from behavegpt.errors import InputError
+from behavegpt.study.grid import plan_study
 from behavegpt.study.journal import read_cells, record_failure
+from behavegpt.train.record import finished
 
 
 def put(study_dir, name, row) -> None:
@@ -69,13 +72,37 @@ def test_each_cell_has_one_row(tmp_path):
     ]
 
 
-def test_only_the_final_file_finishes_a_cell(tmp_path):
-    record_failure(tmp_path, row(status="crashed"))
-    assert not finished(tmp_path, "a-d5")
-    put(tmp_path, "a-d5.json", row())
-    assert finished(tmp_path, "a-d5")
-    assert not finished(tmp_path, "a-d")
-    assert not finished(tmp_path, "a-d50")
+@pytest.fixture
+def job(make_config, manifest, tiny, tmp_path):
+    """Return a trunk with cells of 2,000 and of 4,000 events."""
+    [job] = plan_study(make_config(widths=(12,)), manifest, tiny, tmp_path).jobs
+    return job
+
+
+def test_only_the_final_file_finishes_a_cell(job, tmp_path):
+    small, large = job.cells
+    record_failure(tmp_path, row(small.cell_id, status="crashed"))
+    assert not finished(job, small)
+    put(tmp_path, f"{small.cell_id}.json", row(small.cell_id))
+    assert finished(job, small)
+    assert not finished(job, large)
+    assert not finished(job, replace(small, cell_id=small.cell_id[:-1]))
+    assert not finished(job, replace(small, cell_id=f"{small.cell_id}0"))
+
+
+def test_a_cell_that_keeps_its_model_is_finished_with_file_and_checkpoint(job, tmp_path):
+    small, large = job.cells
+    keeping = replace(job, keep_final=True)
+    put(tmp_path, f"{small.cell_id}.json", row(small.cell_id))
+    assert finished(job, small) and not finished(keeping, small)
+    checkpoints = tmp_path / "checkpoints" / job.trunk_id
+    for other in ("final-2000.partial", "final-4000", "step-00000017"):
+        (checkpoints / other).mkdir(parents=True)
+    assert not finished(keeping, small)
+    (checkpoints / "final-2000").mkdir()
+    assert finished(keeping, small)
+    # A checkpoint alone, whose loss was never written, is not a result.
+    assert not finished(keeping, large)
 
 
 def test_what_a_killed_writer_left_is_no_cell(tmp_path):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from behavegpt.study import progress
-from behavegpt.study.grid import Plan, plan_study
+from behavegpt.study.grid import Cost, Plan, plan_study
 from behavegpt.study.progress import show_progress
+from behavegpt.train.metrics import write_note
 
 TOTAL = 4_470
 """Events of the trunk with branches at 2,000 and 4,000, worked out in test_grid.py."""
@@ -63,11 +64,20 @@ def test_the_time_left_is_minutes_and_seconds(job, follow, capsys, left, eta):
     assert capsys.readouterr().out.split()[-1] == eta
 
 
-def test_no_minute_has_sixty_seconds(job, follow, capsys):
-    follow.total = 1_000 + 1_197
+@pytest.mark.parametrize(("left", "eta"), [(597, "0:59"), (1_197, "1:59"), (1_200, "2:00"), (9, "0:00")])
+def test_the_time_left_is_floored_and_no_minute_has_sixty_seconds(job, follow, capsys, left, eta):
+    # At 10 events a second: 59.7, 119.7, 120 and 0.9 s.
+    follow.total = 1_000 + left
     append(job.curve_path, step(0, 1_000, rate=10.0))
     follow.poll()
-    assert capsys.readouterr().out.split()[-1] in ("1:59", "2:00")
+    assert capsys.readouterr().out.split()[-1] == eta
+
+
+def test_no_time_is_left_where_more_was_done_than_planned(job, follow, capsys):
+    follow.total = 900
+    append(job.curve_path, step(0, 1_000, rate=10.0))
+    follow.poll()
+    assert capsys.readouterr().out.split()[-1] == "0:00"
 
 
 def test_trunk_and_branches_add_up_to_the_plan(job, follow, capsys):
@@ -125,6 +135,23 @@ def test_half_a_line_of_a_killed_worker_does_not_end_the_progress(job, follow, c
     assert last in (180, 270)
 
 
+def test_the_next_worker_ends_the_torn_line_so_that_nothing_is_lost(job, follow, capsys):
+    append(job.curve_path, step(0, 90) + step(90, 180)[:40])
+    follow.poll()
+    write_note(job.curve_path, "back again")
+    append(job.curve_path, step(90, 180) + step(180, 270))
+    follow.poll()
+    first, note, *rest = capsys.readouterr().out.splitlines()
+    assert note == f"  {job.trunk_id}  back again"
+    assert done("\n".join([first, *rest])) == [90, 180, 270]
+
+
+def test_a_line_that_comes_twice_counts_once(job, follow, capsys):
+    append(job.curve_path, step(0, 90) + step(90, 180) + step(90, 180) + step(0, 90) + step(180, 270))
+    follow.poll()
+    assert done(capsys.readouterr().out) == [90, 180, 180, 180, 270]
+
+
 def test_nothing_is_printed_twice_nor_from_before_the_sweep(job, monkeypatch, capsys):
     monkeypatch.setattr(progress, "LINE_EVERY_S", -1.0)
     append(job.curve_path, step(0, 900))
@@ -161,7 +188,8 @@ def test_a_worker_that_died_in_a_branch_repeats_it_and_its_events_count_once(job
 def test_the_sweeps_watcher_prints_while_it_runs_and_the_rest_at_the_end(job, monkeypatch, capsys):
     monkeypatch.setattr(progress, "LINE_EVERY_S", -1.0)
     monkeypatch.setattr(progress, "POLL_S", 0.01)
-    with show_progress(Plan((job,), (TOTAL,), (51,))):
+    plan = Plan((job,), (Cost(events=TOTAL, windows=51, steps=51),))
+    with show_progress(plan):
         append(job.curve_path, step(0, 90))
         deadline, seen = time.monotonic() + 10, ""
         while not seen and time.monotonic() < deadline:
@@ -170,6 +198,8 @@ def test_the_sweeps_watcher_prints_while_it_runs_and_the_rest_at_the_end(job, mo
         assert done(seen) == [90]
         monkeypatch.setattr(progress, "POLL_S", 1e9)
         time.sleep(0.05)
-    with show_progress(Plan((job,), (TOTAL,), (51,))):
+    with show_progress(plan):
         append(job.curve_path, step(90, 180))
-    assert done(capsys.readouterr().out) == [90]
+    rest = capsys.readouterr().out
+    assert done(rest) == [90]
+    assert " / 4,470 events" in rest

@@ -6,27 +6,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 
-from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.errors import InputError
-from behavegpt.loss.dro import DroConfig
+from behavegpt.study.grid import Cost
 from behavegpt.study.journal import record_failure
 from behavegpt.study.run import Study, open_study, run_study
-from behavegpt.train.config import ExecutionConfig
-
-
-@pytest.fixture
-def finished(make_config, tiny, tmp_path, write_cell, write_plan) -> Study:
-    """Return a study all of whose cells are there."""
-    study = open_study(make_config(), tiny, tmp_path / "study")
-    write_plan(study.config, study.plan, study.study_dir)
-    for job in study.plan.jobs:
-        for cell in job.cells:
-            write_cell(job, cell)
-    return study
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:
@@ -39,7 +27,9 @@ def cell_path(study: Study, job: int, cell: int) -> Path:
 
 def test_opening_a_study_writes_nothing(make_config, tiny, tmp_path):
     study = open_study(make_config(), tiny, tmp_path / "study")
-    assert study.missing() == study.plan
+    missing = study.missing()
+    assert (missing.jobs, missing.costs) == (study.plan.jobs, study.plan.costs)
+    assert missing.num_cells == 4
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,7 +38,11 @@ def test_missing_is_what_has_no_final_file(finished):
     cell_path(finished, 0, 1).unlink()
     missing = finished.missing()
     assert missing.jobs == (replace(finished.plan.jobs[0], cells=(finished.plan.jobs[0].cells[1],)),)
-    assert (missing.events, missing.steps) == (finished.plan.events[:1], finished.plan.steps[:1])
+    # Without a checkpoint the larger cell needs its whole trunk: 35 steps, 3,150 events, and then 10 steps more.
+    assert missing.costs == (Cost(events=4_000, windows=45, steps=45),)
+    (missing.jobs[0].checkpoint_dir / "step-00000035").mkdir(parents=True)
+    assert finished.missing().costs == (Cost(events=850, windows=10, steps=10),)
+    shutil.rmtree(missing.jobs[0].checkpoint_dir)
     cell_path(finished, 1, 0).unlink()
     cell_path(finished, 1, 1).unlink()
     missing = finished.missing()
@@ -110,75 +104,79 @@ def test_a_damaged_shard_is_refused_by_name(make_config, tiny, tmp_path, damage)
     assert not (tmp_path / "study").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "difference"),
-    [
-        ({"depth": 3}, "its cells have depth 2, this run asks for 3"),
-        ({"schedule": "cosine"}, "its cells have schedule wsd, this run asks for cosine"),
-        ({"learning_rate": 0.5}, "its cells have learning_rate None, this run asks for 0.5"),
-        ({"num_val_windows": 5}, "its cells have num_val_windows None, this run asks for 5"),
-        ({"dro": DroConfig(eps=0.25)}, "its cells have dro None, this run asks for {'"),
-    ],
-)
-def test_another_recipe_in_the_same_directory_is_refused_with_the_difference(finished, change, difference):
-    before = snapshot(finished.study_dir)
-    with pytest.raises(InputError) as caught:
-        open_study(replace(finished.config, **change), finished.dataset, finished.study_dir)
-    problem, advice = caught.value.problems
-    assert problem.startswith(f"{finished.study_dir}: {difference}")
-    assert "--study-dir" in advice
-    assert snapshot(finished.study_dir) == before
-
-
-def test_every_difference_is_named_at_once(finished):
-    with pytest.raises(InputError) as caught:
-        open_study(replace(finished.config, depth=1, num_val_windows=3), finished.dataset, finished.study_dir)
-    assert [p.split("its cells have ")[1].split()[0] for p in caught.value.problems[:-1]] == [
-        "depth",
-        "num_val_windows",
-    ]
-
-
-def test_another_dataset_in_the_same_directory_is_refused_with_both_names(finished, tmp_path):
-    config = GeneratorConfig(seed=1, num_users=40, num_train_events=9_000, num_val_windows=12, num_test_windows=4)
-    other = write_generated(tmp_path / "other", config, "other")
-    with pytest.raises(InputError) as caught:
-        open_study(finished.config, tmp_path / "other", finished.study_dir)
-    old = f"tiny ({finished.manifest.fingerprint[:12]})"
-    assert f"trained on {old}, not other ({other.fingerprint[:12]})" in caught.value.problems[0]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"widths": (12, 16, 20)},
-        {"num_events": (1_000, 2_000, 4_000)},
-        {"seeds": (0, 1)},
-        {"widths": (16,)},
-        {"name": "renamed"},
-        {"execution": ExecutionConfig(num_workers=2, zero_stage=1)},
-    ],
-)
-def test_the_grid_and_the_execution_may_change(finished, change):
-    study = open_study(replace(finished.config, **change), finished.dataset, finished.study_dir)
-    added = {"widths": 2, "num_events": 2, "seeds": 4} if change != {"widths": (16,)} else {}
-    assert study.missing().num_cells == added.get(next(iter(change)), 0)
-
-
-def test_a_copied_dataset_and_a_moved_study_are_still_the_same(finished, tmp_path):
-    shutil.copytree(finished.dataset, tmp_path / "copy")
-    shutil.move(finished.study_dir, tmp_path / "moved")
-    assert open_study(finished.config, tmp_path / "copy", tmp_path / "moved").missing().jobs == ()
-
-
 def test_a_file_in_the_place_of_the_study_directory_is_named(make_config, tiny, tmp_path):
     (tmp_path / "study").write_text("notes")
-    with pytest.raises(InputError, match=str(tmp_path / "study")):
+    with pytest.raises(InputError) as caught:
         open_study(make_config(), tiny, tmp_path / "study")
+    assert caught.value.problems == (f"{tmp_path / 'study'}: is a file; --study-dir names a directory",)
+    assert (tmp_path / "study").read_text() == "notes"
 
 
-def test_an_edited_plan_is_named(finished):
+@pytest.fixture
+def train(monkeypatch, write_cell):
+    """Return the missing cells that each sweep was asked for; the sweep writes them without training."""
+    swept = []
+
+    def sweep(jobs, manifest, study_dir, concurrent):
+        assert (study_dir / "lock").exists()
+        (study_dir / "ray" / "tune").mkdir(parents=True)
+        swept.append([cell.cell_id for job in jobs for cell in job.cells])
+        for job in jobs:
+            for cell in job.cells:
+                write_cell(job, cell)
+
+    tuner = SimpleNamespace(connect=lambda: {"CPU": 2.0}, max_concurrent=lambda *_: 1, sweep=sweep)
+    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", tuner)
+    return swept
+
+
+def test_a_run_trains_what_is_missing_and_leaves_its_records(make_config, tiny, tmp_path, train):
+    study = open_study(make_config(), tiny, tmp_path / "study")
+    assert run_study(study).num_rows == 4
+    assert sorted(p.name for p in study.study_dir.iterdir()) == ["cells", "config.json", "plan.json", "results.parquet"]
+    cell_path(study, 1, 0).unlink()
+    assert run_study(study).num_rows == 4
+    ids = [cell.cell_id for job in study.plan.jobs for cell in job.cells]
+    assert train == [ids, ids[2:3]]
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"dataset": {"na', '{"config": {"depth": 3}, "dataset": {}}'])
+def test_a_damaged_plan_is_rewritten(finished, train, content):
     path = finished.study_dir / "plan.json"
-    path.write_text(path.read_text()[:-20])
-    with pytest.raises(InputError, match=str(path)):
-        open_study(finished.config, finished.dataset, finished.study_dir)
+    expected = json.loads(path.read_text())
+    path.write_text(content)
+    cell_path(finished, 0, 0).unlink()
+    run_study(open_study(finished.config, finished.dataset, finished.study_dir))
+    assert train == [[finished.plan.jobs[0].cells[0].cell_id]]
+    assert json.loads(path.read_text()) == expected
+
+
+def test_a_grown_grid_is_in_the_new_plan(finished, train):
+    run_study(open_study(replace(finished.config, widths=(12, 16, 20)), finished.dataset, finished.study_dir))
+    record = json.loads((finished.study_dir / "plan.json").read_text())
+    assert [trunk["width"] for trunk in record["trunks"]] == [20, 16, 12]
+    assert len(train[0]) == 2
+
+
+def test_an_interrupted_run_keeps_its_cells_and_gives_the_directory_back(finished, monkeypatch):
+    def sweep(*_):
+        raise KeyboardInterrupt
+
+    tuner = SimpleNamespace(connect=lambda: {}, max_concurrent=lambda *_: 1, sweep=sweep)
+    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", tuner)
+    cell_path(finished, 0, 0).unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run_study(finished)
+    assert pq.read_table(finished.study_dir / "results.parquet").num_rows == 3
+    assert not (finished.study_dir / "lock").exists()
+
+
+def test_a_cluster_that_is_too_small_leaves_nothing_behind(make_config, tiny, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise InputError("one trunk needs 1.5 CPUs")
+
+    tuner = SimpleNamespace(connect=lambda: {"CPU": 1.0}, max_concurrent=refuse, sweep=None)
+    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", tuner)
+    with pytest.raises(InputError):
+        run_study(open_study(make_config(), tiny, tmp_path / "study"))
+    assert list(tmp_path.iterdir()) == []

@@ -19,8 +19,8 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def run(dataset: Path, out: Path, world_size: int, executions: tuple[str, ...]) -> dict[str, list[float]]:
-    """Return, for each execution, the training loss of every step and the validation loss of both cells."""
+def run(dataset: Path, out: Path, world_size: int, executions: tuple[str, ...]) -> dict[str, list]:
+    """Return, for each execution, every step's training loss and both cells' losses, or the cells' status."""
     out.mkdir()
     port = free_port()
     command = [sys.executable, str(RUNNER), str(dataset), str(out)]
@@ -46,8 +46,9 @@ def run(dataset: Path, out: Path, world_size: int, executions: tuple[str, ...]) 
 
 
 @pytest.fixture(scope="module")
-def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
-    return run(dataset, tmp_path_factory.mktemp("engines") / "one", 1, EVERY)
+def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
+    poisoned = tuple(f"{name}:poison" for name in EVERY)
+    return run(dataset, tmp_path_factory.mktemp("engines") / "one", 1, EVERY + poisoned)
 
 
 @pytest.mark.slow
@@ -55,6 +56,12 @@ def reference(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def test_every_stage_gives_torchs_losses(reference, name):
     assert len(reference["torch:0"]) > 35
     assert reference[name] == pytest.approx(reference["torch:0"], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY)
+def test_a_gradient_that_is_not_a_number_never_becomes_a_completed_cell(reference, name):
+    assert reference[f"{name}:poison"] == ["completed", "diverged"]
 
 
 @pytest.mark.slow

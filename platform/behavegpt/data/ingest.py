@@ -4,7 +4,6 @@ In: a CSV or Parquet file and what its columns mean. Out: the directory that str
 card.py renders. The same rows give the same shards, in whatever order the file has them.
 """
 
-import hashlib
 import math
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from behavegpt.data.vocab import Vocabulary, learn_vocabulary
 from behavegpt.data.windows import Windows
 from behavegpt.data.zones import find_zone_problems, local_weekday_and_slot
 from behavegpt.errors import InputError
+from behavegpt.files import sha256_of
 from behavegpt.schema import OTHER_ID, SPLITS, VOCABULARIES
 
 Shares = tuple[float, float, float]
@@ -68,7 +68,7 @@ def ingest(
     source = {
         "kind": "log",
         "input": path.name,
-        "sha256": _sha256(path),
+        "sha256": sha256_of(path),
         "columns": columns.named(),
         "timezone": timezone,
         "time_unit": time_unit,
@@ -129,8 +129,3 @@ def _refuse(problems: list[str]) -> None:
 
 def _iso(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,6 @@ In: `Windows` of each split and the vocabularies. Out: {train,val,test}/part-*.p
 Every split is a seeded global shuffle of its windows: any prefix of the stream is an unbiased, nested subset.
 """
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from behavegpt.data.manifest import MANIFEST_NAME, Floor, Manifest, Shard, Split
 from behavegpt.data.vocab import Vocabulary, write_vocabulary
 from behavegpt.data.windows import Windows
 from behavegpt.errors import InputError
+from behavegpt.files import fsync, sha256_of
 from behavegpt.schema import FEATURES, NUM_SLOTS, NUM_WEEKDAYS, SPLITS, WINDOW_LENGTH, window_schema
 
 WINDOWS_PER_SHARD = 16_384
@@ -68,9 +68,11 @@ def write_dataset(
             vocabulary_sha256={c: _write_vocabulary(staging, c, v) for c, v in vocabularies.items()},
         ).with_fingerprint()
         (staging / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-        _fsync([*staging.rglob("*"), staging])
+        for path in [*staging.rglob("*"), staging]:
+            fsync(path)
         staging.rename(out)
-        _fsync([out.parent, *(p.parent for p in new_parents)])
+        for path in [out.parent, *(p.parent for p in new_parents)]:
+            fsync(path)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         for parent in new_parents:
@@ -113,7 +115,7 @@ def _problem(path: Path, expected_size: int | None, sha256: str) -> str | None:
     size = path.stat().st_size
     if expected_size is not None and size != expected_size:
         return f"{path}: has {size} bytes, its manifest says {expected_size}; ingest again or restore it"
-    if _sha256(path) != sha256:
+    if sha256_of(path) != sha256:
         return f"{path}: the content does not match its sha256 in the manifest; ingest again or restore it"
     return None
 
@@ -121,7 +123,7 @@ def _problem(path: Path, expected_size: int | None, sha256: str) -> str | None:
 def _write_vocabulary(root: Path, column: str, vocabulary: Vocabulary) -> str:
     path = root / "vocab" / f"{column}.parquet"
     write_vocabulary(path, vocabulary)
-    return _sha256(path)
+    return sha256_of(path)
 
 
 def _write_split(root: Path, split: str, windows: Windows, schema: pa.Schema, seed: int) -> Split:
@@ -138,7 +140,7 @@ def _write_split(root: Path, split: str, windows: Windows, schema: pa.Schema, se
                 num_windows=table.num_rows,
                 num_targets=int(np.asarray(table["num_targets"]).sum()),
                 num_bytes=path.stat().st_size,
-                sha256=_sha256(path),
+                sha256=sha256_of(path),
             )
         )
     return Split(
@@ -173,20 +175,6 @@ def from_table(table: pa.Table) -> Windows:
     return Windows(**arrays, **scalars)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _remove_if_empty(directory: Path) -> None:
     if directory.is_dir() and not any(directory.iterdir()):
         directory.rmdir()
-
-
-def _fsync(paths: list[Path]) -> None:
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -60,14 +60,17 @@ class CheckpointStore:
         """Return why the checkpoint at `path` must not be read, or None."""
         try:
             manifest = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
-            files, execution = manifest["files"], manifest["execution"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            execution = manifest["execution"]
+            files = {str(name): (entry["size"], entry["sha256"]) for name, entry in manifest["files"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"its manifest cannot be read ({type(error).__name__})"
         if execution != self.execution:
             return f"it was written under {execution}, this run is {self.execution}"
-        for name, entry in files.items():
+        if LOOP_NAME not in files:
+            return f"its manifest does not list {LOOP_NAME}"
+        for name, (size, sha256) in files.items():
             file = path / name
-            if not file.is_file() or file.stat().st_size != entry["size"] or sha256_of(file) != entry["sha256"]:
+            if not file.is_file() or file.stat().st_size != size or sha256_of(file) != sha256:
                 return f"{name} is missing or damaged"
         return None
 

@@ -22,7 +22,7 @@ from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.stream import TableSource, class_frequencies, plan_reads, read_targets
 from behavegpt.files import create_file
 from behavegpt.loss.dro import DroState, class_statistics, sample_weights, update, weigh
-from behavegpt.loss.nll import token_losses
+from behavegpt.loss.nll import mean_loss, token_losses
 from behavegpt.model.attention import resolve_attention
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.train.checkpoint import CheckpointStore, random_state, restore_random_state, step_name
@@ -127,7 +127,7 @@ def _run_leg(
         if not math.isfinite(loss_sum):
             raise DivergedError(f"loss {loss_sum}", step, batch)
         # The engines average gradients over workers, and each worker holds its share of the global mean.
-        loss = robust(losses, targets, step).sum() * (world_size() / num_targets)
+        loss = mean_loss(robust(losses, targets, step), num_targets) * world_size()
         factor = lr_factor(job.train, plan, leg, step)
         norm = engine.step(loss, factor)
         if not math.isfinite(norm):
