@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from behavegpt.config import config_hash, plain
 from behavegpt.data.manifest import Manifest
 from behavegpt.data.stream import read_targets
@@ -19,7 +17,6 @@ from behavegpt.study.config import StudyConfig
 from behavegpt.study.recipe import train_config
 from behavegpt.train.config import Cell, TrainConfig, TrunkJob
 from behavegpt.train.schedule import StepPlan, plan_legs, plan_steps
-
 
 MIN_STEPS = 10
 """A cell with fewer optimiser steps has no room for a trunk and a decay."""
@@ -84,7 +81,7 @@ def cost(job: TrunkJob, steps: StepPlan, checkpoints: set[int]) -> Cost:
     legs = plan_legs(steps, job.train, sizes, checkpoints, job.execution.checkpoint_steps)
     return Cost(
         events=sum(leg.num_events - int(steps.events_before[leg.start]) for leg in legs),
-        windows=sum(int(steps.first_window[leg.stop] - steps.first_window[leg.start]) for leg in legs),
+        windows=sum(steps.windows_of(leg.num_events) - int(steps.first_window[leg.start]) for leg in legs),
         steps=sum(leg.stop - leg.start for leg in legs),
     )
 
@@ -94,7 +91,7 @@ def step_plan(config: StudyConfig, manifest: Manifest, dataset: Path) -> StepPla
     available = manifest.splits["train"].num_targets
     recipe = _recipe(config, manifest, config.widths[0], config.seeds[0])
     plan = plan_steps(read_targets(dataset, manifest, min(available, max(config.num_events))), recipe.batch_ramp)
-    least = int(plan.events_before[MIN_STEPS]) if MIN_STEPS < len(plan.events_before) else None
+    least = int(plan.events_before[MIN_STEPS]) if len(plan.events_before) > MIN_STEPS else None
     problems = []
     for size in config.num_events:
         if size > available:
@@ -134,6 +131,18 @@ def _groups(config: StudyConfig) -> list[list[int]]:
     return [sizes] if config.schedule == "wsd" else [[size] for size in reversed(sizes)]
 
 
+def name_trunk(config: StudyConfig, manifest: Manifest, width: int, seed: int, sizes: list[int]) -> str:
+    """Return the id of the trunk that gives the data sizes `sizes`; for wsd it does not depend on them."""
+    identity: dict[str, Any] = {
+        "model": for_width(width, config.depth, vocabulary_sizes=manifest.vocabulary_sizes),
+        "train": _recipe(config, manifest, width, seed),
+        "dataset": manifest.fingerprint,
+    }
+    if config.schedule != "wsd":
+        identity["num_events"] = sizes
+    return f"w{width}x{config.depth}-s{seed}-{config_hash(identity, 8)}"
+
+
 def _job(
     config: StudyConfig,
     manifest: Manifest,
@@ -147,15 +156,12 @@ def _job(
     """Return the job of one trunk with branches at `sizes`."""
     model = for_width(width, config.depth, vocabulary_sizes=manifest.vocabulary_sizes)
     train = _recipe(config, manifest, width, seed)
-    identity: dict[str, Any] = {"model": model, "train": train, "dataset": manifest.fingerprint}
-    if config.schedule != "wsd":
-        identity["num_events"] = sizes
-    trunk_id = f"w{width}x{config.depth}-s{seed}-{config_hash(identity, 8)}"
+    trunk_id = name_trunk(config, manifest, width, seed, sizes)
     cells = [
         Cell(
             cell_id=f"{trunk_id}-d{size}",
             num_events=size,
-            num_windows=int(steps.first_window[np.searchsorted(steps.events_before, size)]),
+            num_windows=steps.windows_of(size),
         )
         for size in sizes
     ]

@@ -17,12 +17,11 @@ from behavegpt.data.shards import verify_dataset
 from behavegpt.errors import InputError
 from behavegpt.files import replace_file
 from behavegpt.study.config import StudyConfig
-from behavegpt.study.grid import Plan, cost, plan_record, plan_study, step_plan
+from behavegpt.study.grid import Plan, cost, name_trunk, plan_record, plan_study, step_plan
 from behavegpt.study.journal import lease, read_cells
 from behavegpt.study.progress import show_progress
 from behavegpt.study.results import write_results
 from behavegpt.train.checkpoint import saved_steps
-from behavegpt.train.config import TrunkJob
 from behavegpt.train.record import finished, variant
 
 
@@ -38,8 +37,8 @@ class Study:
 
     def missing(self) -> Plan:
         """Return the part of the plan that is not finished, and what it costs from the checkpoints that are there."""
-        jobs = [replace(j, cells=tuple(c for c in j.cells if not finished(j, c))) for j in self.plan.jobs]
-        jobs = [job for job in jobs if job.cells]
+        owed = [(job, tuple(c for c in job.cells if not finished(job, c))) for job in self.plan.jobs]
+        jobs = [replace(job, cells=cells) for job, cells in owed if cells]
         steps = step_plan(self.config, self.manifest, self.dataset) if jobs else None
         return Plan(tuple(jobs), tuple(cost(job, steps, saved_steps(job.checkpoint_dir)) for job in jobs if steps))
 
@@ -54,8 +53,9 @@ def open_study(config: StudyConfig, dataset: Path, study_dir: Path) -> Study:
         raise InputError(f"{study_dir}: is a file; --study-dir names a directory")
     manifest = verify_dataset(dataset)
     plan = plan_study(config, manifest, dataset, study_dir)
-    _check_same_study(plan, manifest, study_dir)
-    return Study(config, manifest, dataset, study_dir, plan)
+    study = Study(config, manifest, dataset, study_dir, plan)
+    _check_same_study(study)
+    return study
 
 
 def run_study(study: Study) -> pa.Table:
@@ -92,33 +92,32 @@ def _train_missing(study: Study, concurrent: int) -> pa.Table:
     return table
 
 
-def _check_same_study(plan: Plan, manifest: Manifest, study_dir: Path) -> None:
+def _check_same_study(study: Study) -> None:
     """Refuse to mix two recipes, losses, models or datasets in one results table; the grid itself may grow."""
-    job = plan.jobs[0]
-    trunk_ids = {(j.model.width, j.train.seed, _sizes_of_identity(j)): j.trunk_id for j in plan.jobs}
+    [job, *_] = study.plan.jobs
     now = {
-        "dataset": manifest.fingerprint[:12],
-        "variant": variant(job),
-        "schedule": job.train.schedule,
+        "dataset": study.manifest.fingerprint[:12],
         "depth": job.model.depth,
+        "schedule": job.train.schedule,
+        "variant": variant(job),
     }
-    problems = set()
-    for row in read_cells(study_dir):
-        then = {**row, "dataset": row["dataset_fingerprint"][:12]}
-        problems |= {
-            f"{study_dir}: its cells have {k} {then[k]}, this run asks for {v}" for k, v in now.items() if then[k] != v
-        }
-        sizes = None if row["schedule"] == "wsd" else (row["num_events"],)
-        planned = trunk_ids.get((row["width"], row["seed"], sizes))
-        if not problems and planned not in (None, row["trunk_id"]):
-            problems.add(
-                f"{study_dir}: its cells of width {row['width']}, seed {row['seed']} follow another recipe "
-                f"(trunk {row['trunk_id']}, learning rate {row['learning_rate']:g}) than this run's (trunk {planned})"
-            )
+    problems = []
+    for row in read_cells(study.study_dir):
+        try:
+            then = {**row, "dataset": row["dataset_fingerprint"][:12]}
+            differences = [f"{k} {then[k]}, this run asks for {v}" for k, v in now.items() if then[k] != v]
+            trunk_id = name_trunk(study.config, study.manifest, row["width"], row["seed"], [row["num_events"]])
+            if not differences and trunk_id != row["trunk_id"]:
+                differences.append(
+                    f"of width {row['width']}, seed {row['seed']} follow another recipe "
+                    f"(trunk {row['trunk_id']}, learning rate {row['learning_rate']:g}) "
+                    f"than this run's (trunk {trunk_id})"
+                )
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{study.study_dir / 'cells' / row['cell_id']}.json: lacks a value ({error}); "
+                "delete it to train the cell again"
+            ) from error
+        problems += [f"{study.study_dir}: its cells {'' if d.startswith('of ') else 'have '}{d}" for d in differences]
     if problems:
-        raise InputError(*sorted(problems), "choose another --study-dir for another study")
-
-
-def _sizes_of_identity(job: TrunkJob) -> tuple[int, ...] | None:
-    """Return the data sizes that are part of the trunk's identity: none where the trunk serves any of them."""
-    return None if job.train.schedule == "wsd" else tuple(cell.num_events for cell in job.cells)
+        raise InputError(*dict.fromkeys(problems), "choose another --study-dir for another study")

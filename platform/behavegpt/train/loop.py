@@ -56,7 +56,7 @@ def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> Non
     if not legs:
         return
     started, since = datetime.now(UTC), 0
-    batches = _batches(job, manifest, plan, legs, targets_W, tables)
+    batches = _batches(job, manifest, plan, legs, tables)
     dtype = torch.bfloat16 if job.train.precision == "bf16" else torch.float32
     model = BehaveGPT(job.model, resolve_attention(job.model.attention, device, dtype))
     initialise(model, job.train.seed)
@@ -165,19 +165,22 @@ class RobustLoss:
 
 
 def _batches(
-    job: TrunkJob, manifest: Manifest, plan: StepPlan, legs: list[Leg], targets_W: np.ndarray, tables: TableSource
+    job: TrunkJob, manifest: Manifest, plan: StepPlan, legs: list[Leg], tables: TableSource
 ) -> Iterator[Batch]:
     """Yield this rank's batch of every step of every leg, in order."""
     steps = [(leg, step) for leg in legs for step in range(leg.start, leg.stop)]
-    bounds = [(int(plan.first_window[step]), int(plan.first_window[step + 1])) for _, step in steps]
-    windows = [rank_windows(first, last, rank(), world_size()) for first, last in bounds]
+    windows = [_step_windows(plan, leg, step) for leg, step in steps]
     reads = plan_reads(job.dataset, manifest, np.concatenate(windows))
-    for (leg, step), mine, batch in zip(steps, windows, cut(tables(reads), map(len, windows)), strict=True):
-        if len(mine) and plan.events_before[step + 1] > leg.num_events:
-            first = plan.first_window[step]
-            before = plan.events_before[step] + np.cumsum(targets_W[first : mine[-1] + 1], dtype=np.int64)
-            batch = keep_targets(batch, leg.num_events - (before[mine - first] - targets_W[mine]))
+    for (leg, _), mine, batch in zip(steps, windows, cut(tables(reads), map(len, windows)), strict=True):
+        if len(mine) and plan.window_events[mine[-1] + 1] > leg.num_events:
+            batch = keep_targets(batch, leg.num_events - plan.window_events[mine])
         yield batch
+
+
+def _step_windows(plan: StepPlan, leg: Leg, step: int) -> np.ndarray:
+    """Return the stream indices that fall to this rank; a branch's last step stops at the window that completes D."""
+    last = min(int(plan.first_window[step + 1]), plan.windows_of(leg.num_events))
+    return rank_windows(int(plan.first_window[step]), last, rank(), world_size())
 
 
 def _missing_legs(job: TrunkJob, plan: StepPlan, store: CheckpointStore) -> list[Leg]:

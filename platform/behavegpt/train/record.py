@@ -4,6 +4,7 @@ Written as JSON to cells/<cell_id>.json; study/results.py gathers the rows by sc
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -104,6 +105,9 @@ def code_version() -> str:
 
 
 def finished(job: TrunkJob, cell: Cell) -> bool:
-    """Return whether the cell has its file, and its final checkpoint where the job asks for one."""
-    final = job.checkpoint_dir / job.final_name(cell)
-    return (job.cell_dir / f"{cell.cell_id}.json").exists() and (final.is_dir() or not job.keep_final)
+    """Return whether the cell has its file and, where the job asks for it and the cell completed, its checkpoint."""
+    path = job.cell_dir / f"{cell.cell_id}.json"
+    if not path.exists() or not job.keep_final:
+        return path.exists()
+    completed = json.loads(path.read_text(encoding="utf-8"))["status"] == "completed"
+    return not completed or (job.checkpoint_dir / job.final_name(cell)).is_dir()

@@ -22,6 +22,12 @@ class StepPlan:
     """(T + 1,) int64."""
     events_before: np.ndarray
     """(T + 1,) int64: targets consumed before step t."""
+    window_events: np.ndarray
+    """(W + 1,) int64: targets in the first w windows of the stream."""
+
+    def windows_of(self, num_events: int) -> int:
+        """Return how many windows hold the first `num_events` targets."""
+        return int(np.searchsorted(self.window_events, num_events))
 
     def step_at(self, num_events: int) -> int:
         """Return the last step boundary with at most `num_events` targets before it."""
@@ -48,7 +54,7 @@ def plan_steps(targets_W: np.ndarray, batch_ramp: tuple[tuple[int, int], ...]) -
         while first[-1] < len(targets_W) and events[first[-1]] < until:
             first.append(min(first[-1] + size, len(targets_W)))
     first_window = np.asarray(first, dtype=np.int64)
-    return StepPlan(first_window, events[first_window])
+    return StepPlan(first_window, events[first_window], events)
 
 
 def branch_start(plan: StepPlan, num_events: int, config: TrainConfig) -> int:
