@@ -1,14 +1,30 @@
 """Fixtures that every stage's tests share: the real logs, and one local Ray cluster for the whole session."""
 
 import os
+import secrets
+import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+RAY_STATE = Path(tempfile.mkdtemp(prefix="behavegpt-tests-"))
+
+
+def pytest_configure() -> None:
+    """Make the token before anything touches Ray, which reads it once and for all."""
+    token = RAY_STATE / "auth_token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(RAY_STATE, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +37,11 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ray_cluster() -> Iterator[str]:
     """Start a head as users do, on free ports beside any other; return the dashboard's address."""
     ports = free_ports(3)
     names = ("BEHAVEGPT_RAY_PORT", "BEHAVEGPT_DASHBOARD_PORT", "BEHAVEGPT_AGENT_PORT")
-    settings = {"BEHAVEGPT_RAY_STATE": str(tmp_path_factory.mktemp("ray"))} | dict(zip(names, ports, strict=True))
+    settings = {"BEHAVEGPT_RAY_STATE": str(RAY_STATE)} | dict(zip(names, ports, strict=True))
     local = [str(ROOT / "clusters" / "local.sh")]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | settings
     subprocess.run([*local, "start"], env=environment, check=True, timeout=120)

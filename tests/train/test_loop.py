@@ -12,7 +12,8 @@ from behavegpt.data.stream import local_tables
 from behavegpt.loss.dro import DroConfig
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.train import loop
-from behavegpt.train.config import TrunkJob
+from behavegpt.train.checkpoint import saved_steps
+from behavegpt.train.config import ExecutionConfig, TrunkJob
 from behavegpt.train.evaluate import evaluate, read_validation
 
 CPU = torch.device("cpu")
@@ -89,6 +90,19 @@ def test_a_rerun_trains_nothing_and_a_deleted_cell_only_its_branch(make_job):
     assert run(job) == golden
     again = curve(job)[lines:]
     assert {(line["phase"], line["cell_events"]) for line in again} == {("branch", 4_000), ("cell", 4_000)}
+
+
+def test_saving_on_the_way_changes_nothing_and_leaves_the_forks_of_finished_cells(make_job):
+    golden = run(make_job("golden", sizes=(2_000, 4_000, 6_000)))
+    often = ExecutionConfig(engine="torch", checkpoint_steps=4)
+    first = make_job("often", sizes=(2_000, 4_000), execution=often)
+    run(first)
+    forks = saved_steps(first.checkpoint_dir)
+    assert len(forks) == 2
+    grown = make_job("often", sizes=(6_000,), execution=often)  # a larger grid asks for the missing cell alone
+    assert run(grown) == golden
+    assert saved_steps(first.checkpoint_dir) > forks
+    assert len(saved_steps(first.checkpoint_dir)) == 3
 
 
 def test_a_torn_checkpoint_is_named_and_not_used(make_job):

@@ -25,7 +25,13 @@ from behavegpt.loss.dro import DroState, class_statistics, sample_weights, updat
 from behavegpt.loss.nll import mean_loss, token_losses
 from behavegpt.model.attention import resolve_attention
 from behavegpt.model.transformer import BehaveGPT, initialise
-from behavegpt.train.checkpoint import CheckpointStore, random_state, restore_random_state, step_name
+from behavegpt.train.checkpoint import (
+    CheckpointStore,
+    random_state,
+    restore_random_state,
+    saved_steps,
+    step_name,
+)
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.distributed import all_sum, from_rank_0, rank, world_size
 from behavegpt.train.engine import Engine, build_engine
@@ -93,7 +99,7 @@ def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> Non
         if result is None:
             store.save(step_name(leg.stop), engine, random_state() | robust.tensors())
             if rank() == 0:
-                store.remove_passed(leg.stop, keep={branch_start(plan, c.num_events, job.train) for c in job.cells})
+                store.remove_passed(leg.stop, keep=_forks(job, plan, store))
             continue
         if job.keep_final:
             store.save(job.final_name(cells[leg.num_events]), engine, random_state() | robust.tensors())
@@ -181,6 +187,12 @@ def _step_windows(plan: StepPlan, leg: Leg, step: int) -> np.ndarray:
     """Return the stream indices that fall to this rank; a branch's last step stops at the window that completes D."""
     last = min(int(plan.first_window[step + 1]), plan.windows_of(leg.num_events))
     return rank_windows(int(plan.first_window[step]), last, rank(), world_size())
+
+
+def _forks(job: TrunkJob, plan: StepPlan, store: CheckpointStore) -> set[int]:
+    """Return the steps from which a branch starts: of this job's cells, and of finished ones that it does not name."""
+    on_the_way = {step for step in saved_steps(store.directory) if step % job.execution.checkpoint_steps == 0}
+    return saved_steps(store.directory) - on_the_way | {branch_start(plan, c.num_events, job.train) for c in job.cells}
 
 
 def _missing_legs(job: TrunkJob, plan: StepPlan, store: CheckpointStore) -> list[Leg]:
