@@ -124,6 +124,26 @@ def test_two_workers_give_the_losses_of_one(undisturbed, dataset, tmp_path):
         assert loss == pytest.approx(losses[key], abs=1e-5)
 
 
+def test_what_a_stopped_job_left_behind_is_freed_and_what_live_ones_hold_is_not(ray_cluster, monkeypatch):
+    import ray
+    from ray.util.placement_group import placement_group
+
+    from behavegpt.study import tuner
+
+    group = placement_group([{"CPU": 1}])
+    ray.get(group.ready(), timeout=60)
+    assert tuner.free_dead_groups() == 0
+    mine = ray.get_runtime_context().get_job_id()
+    real = tuner.list_jobs
+    monkeypatch.setattr(tuner, "list_jobs", lambda **limit: [job for job in real(**limit) if job.job_id != mine])
+    assert tuner.free_dead_groups() == 1
+    deadline = time.monotonic() + 30
+    while ray.util.placement_group_table(group)["state"] != "REMOVED":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert tuner.free_dead_groups() == 0
+
+
 def test_platform_is_the_standard_librarys_in_workers_too(ray_cluster):
     import ray
 

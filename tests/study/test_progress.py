@@ -203,3 +203,16 @@ def test_the_sweeps_watcher_prints_while_it_runs_and_the_rest_at_the_end(job, mo
     rest = capsys.readouterr().out
     assert done(rest) == [90]
     assert " / 4,470 events" in rest
+
+
+def test_silence_is_reported(job, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "POLL_S", 0.01)
+    monkeypatch.setattr(progress, "SILENCE_S", 0.2)
+    plan = Plan((job,), (Cost(events=TOTAL, windows=51, steps=51),))
+    with show_progress(plan):
+        time.sleep(0.1)
+        append(job.curve_path, step(0, 90))
+        time.sleep(0.05)
+        assert "no trunk has moved" not in capsys.readouterr().out
+        time.sleep(0.5)
+    assert "no trunk has moved" in capsys.readouterr().out

@@ -16,6 +16,8 @@ from behavegpt.study.grid import Plan
 from behavegpt.train.config import TrunkJob
 
 POLL_S = 1.0
+SILENCE_S = 120.0
+"""Nothing to report for so long is itself reported: Ray waits without a word for resources that others hold."""
 LINE_EVERY_S = 10.0
 """At most one line per trunk in so many seconds, besides its cells."""
 
@@ -35,9 +37,14 @@ def show_progress(plan: Plan) -> Iterator[None]:
 
 
 def _watch(followers: list["_Follower"], stop: threading.Event) -> None:
+    heard = time.monotonic()
     while not stop.wait(POLL_S):
-        for follower in followers:
-            follower.poll()
+        moved = [follower.poll() for follower in followers]
+        if any(moved):
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_S:
+            heard = time.monotonic()
+            print(f"  no trunk has moved for {SILENCE_S:.0f} s; `ray status` says who holds the cluster", flush=True)
     for follower in followers:
         follower.poll()
 
@@ -57,9 +64,10 @@ class _Follower:
         path = self.job.curve_path
         self.offset = path.stat().st_size if path.exists() else 0
 
-    def poll(self) -> None:
+    def poll(self) -> bool:
+        """Take in the new lines; return whether there were any."""
         if not self.job.curve_path.exists():
-            return
+            return False
         with self.job.curve_path.open("rb") as file:
             file.seek(self.offset)
             data = file.read()
@@ -68,6 +76,7 @@ class _Follower:
         for line in complete.splitlines():
             with contextlib.suppress(json.JSONDecodeError):  # a line that its writer did not live to finish
                 self._take(json.loads(line))
+        return bool(complete)
 
     def _take(self, line: dict[str, Any]) -> None:
         name = self.job.trunk_id

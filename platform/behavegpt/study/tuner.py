@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
-from ray import tune
+from ray import PlacementGroupID, tune
 from ray.tune.result_grid import ResultGrid
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.state import list_jobs, list_placement_groups
 
 from behavegpt.data.manifest import Manifest
 from behavegpt.data.stream import READ_CPUS
@@ -44,7 +46,26 @@ def connect() -> dict[str, float]:
         except ConnectionError as error:
             where = os.environ.get("RAY_ADDRESS", "the head that runs on this machine")
             raise InputError(f"Ray at {where} does not let us in: {error}; see `clusters/local.sh env`") from error
+    if freed := free_dead_groups():
+        print(f"freed the resources of {freed} worker groups that stopped jobs had left behind", flush=True)
     return {name: float(amount) for name, amount in ray.cluster_resources().items()}
+
+
+def free_dead_groups() -> int:
+    """Remove the placement groups of jobs that have ended; return how many there were.
+
+    A job that is stopped while a worker group starts can leave its placement group behind (seen with Ray 2.60): its
+    CPUs are never given back, and every later study would wait for them without a word.
+    """
+    alive = {job.job_id for job in list_jobs(limit=10_000) if job.status in ("PENDING", "RUNNING")}
+    dead = [
+        group.placement_group_id
+        for group in list_placement_groups(limit=10_000)
+        if group.state != "REMOVED" and not group.is_detached and group.creator_job_id not in alive
+    ]
+    for group_id in dead:
+        remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group_id)))
+    return len(dead)
 
 
 def max_concurrent(execution: ExecutionConfig, cluster: dict[str, float]) -> int:
