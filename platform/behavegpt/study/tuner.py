@@ -57,11 +57,13 @@ def free_dead_groups() -> int:
     A job that is stopped while a worker group starts can leave its placement group behind (seen with Ray 2.60): its
     CPUs are never given back, and every later study would wait for them without a word.
     """
-    alive = {job.job_id for job in list_jobs(limit=10_000) if job.status in ("PENDING", "RUNNING")}
+    # Only what is known to have ended: a job that a long list leaves out may be alive.
+    ended = {job.job_id for job in list_jobs(limit=10_000) if job.status in ("STOPPED", "SUCCEEDED", "FAILED")}
+    groups: list[Any] = list_placement_groups(limit=10_000)  # Ray's own types hide the fields from a checker
     dead = [
         group.placement_group_id
-        for group in list_placement_groups(limit=10_000)
-        if group.state != "REMOVED" and not group.is_detached and group.creator_job_id not in alive
+        for group in groups
+        if group.state != "REMOVED" and not group.is_detached and group.creator_job_id in ended
     ]
     for group_id in dead:
         remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group_id)))
