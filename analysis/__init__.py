@@ -1,22 +1,34 @@
 """analysis: what a table of losses says about scale. A table in, a law and a report out; neither torch nor ray.
 
-table      a CSV, a Parquet file or a study's results -> arrays, and what was dropped
-forms      the separable law: value, gradient, change of units
-start      where a fit starts: variable projection over the two exponents
-huber      the robust objective; fit: both methods -> one record, never a silent failure
-refit      many sets of losses at once; bootstrap: draws -> intervals
-frontier   law and budget -> optimal N, D; ladder: laws of cheap cells, scored on dear ones
-refusals   when a law would mislead
-law        all of it in order; report, plots: a law -> report.html, report.md, fit.json
+columns    a CSV or a Parquet file -> numbers; table: a table of losses -> arrays, and what was dropped
+forms      what a law may look like: value, gradient, change of units, where a fit starts
+refit      many descents at once; huber, fit: both methods -> one record; soundness: never a silent failure
+bootstrap  draws of a law; ladder: laws of cheap cells, scored on dear ones, and which form wins
+calibration  draws and ladder -> intervals with measured coverage
+budget     FLOPs, GPU-hours, money; frontier: law and budget -> optimal N, D; isoflop: the same without a law
+refusals   when cells give no law; doubts: when a law may mislead
+law        all of it in order; law_json: fit.json; report, figures: a law -> report.html, report.md
 """
 
-from analysis.law import Law, fit_law, law_to_json
+from analysis.budget import Budget, Flops, GpuHours, Money, Spending
+from analysis.forms import FormName
+from analysis.law import FormChoice, Law, fit_law
+from analysis.law_json import law_to_json
+from analysis.refit import Method
 from analysis.report import check_out, report_study, write_report
 from analysis.report_text import summarize
 from analysis.table import Table, read_table
 
 __all__ = [
+    "Budget",
+    "Flops",
+    "FormChoice",
+    "FormName",
+    "GpuHours",
     "Law",
+    "Method",
+    "Money",
+    "Spending",
     "Table",
     "check_out",
     "fit_law",

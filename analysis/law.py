@@ -1,25 +1,30 @@
-"""The law of a table: a `Table` in, one `Law` out with both methods, intervals, optimum, held-out error and refusals.
+"""The law of a table: a `Table` in, one `Law` out with its form, intervals, decisions, held-out error and refusals.
 
-The order: cells that cannot give a law are refused before a fit; both methods are fitted; the chosen one is
-bootstrapped, and refused when it failed; report.py writes what is here and computes nothing.
+The order: cells that cannot give a law are refused before a fit; forms compete on a ladder of held-out rungs; the
+winner is fitted by both methods, bootstrapped, calibrated on its ladder, cross-checked and asked what to do with each
+budget, under every counting of N; report.py writes what is here and computes nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from analysis.bootstrap import Bootstrap, bootstrap
+from analysis import doubts
+from analysis.bootstrap import Interval, bootstrap
+from analysis.budget import Budget
+from analysis.calibration import Calibration, Spread, calibrate
 from analysis.fit import METHODS, Fit, Method, fit
-from analysis.forms import Parameters
+from analysis.forms import Form, FormName, Points, form_of
 from analysis.frontier import Optimum, default_budgets, find_optimum
-from analysis.ladder import Rung, climb
-from analysis.refusals import MIN_LEVELS, refuse_cells, warn_cells, warn_fit, warn_ladder, warn_optima
+from analysis.isoflop import CrossCheck, Valley, cross_check, find_valleys
+from analysis.ladder import Contest, Rung, as_asked, candidates, compete
+from analysis.recount import Counting, flops_rate, recount
+from analysis.refusals import refuse_cells
 from analysis.table import Dropped, Table
 
-FLOPS_PER_PARAM_EVENT = 6.0
-"""Forward 2, backward 4 (Kaplan et al. 2020), for a table that does not count its FLOPs."""
+FormChoice = FormName | Literal["auto"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,12 +33,20 @@ class Law:
 
     method: Method
     """The method whose law this is."""
+    form: Form
     fits: dict[Method, Fit]
     """Both methods side by side; empty when the cells were refused."""
-    bootstrap: Bootstrap | None
-    """Draws of the chosen method; None when refused or not asked for."""
+    contest: Contest | None
+    """The forms' held-out errors, and why this form was chosen; None when refused."""
+    spread: Spread | None
+    """Draws of the chosen method and their calibration; None when refused or not asked for."""
     optima: tuple[Optimum, ...]
+    countings: tuple[Counting, ...]
+    """Under the table's other countings of N."""
+    valleys: tuple[Valley, ...]
+    cross_checks: tuple[CrossCheck, ...]
     held_out: tuple[Rung, ...]
+    """The ladder of the chosen form."""
     warnings: tuple[str, ...]
     reasons: tuple[str, ...]
     """Why the law is refused; empty for a law that stands."""
@@ -59,51 +72,82 @@ class Law:
         """Return the method that stands beside the chosen one."""
         return "huber" if self.method == "curve_fit" else "curve_fit"
 
-    def intervals(self) -> dict[str, tuple[float, float]]:
+    @property
+    def calibration(self) -> Calibration | None:
+        return self.spread.calibration if self.spread else None
+
+    def intervals(self) -> dict[str, Interval]:
         """Return the interval of each parameter; empty without a bootstrap."""
-        return self.bootstrap.intervals() if self.bootstrap else {}
+        return self.spread.parameters(self.fit) if self.spread else {}
 
 
 def fit_law(
     table: Table,
     *,
     method: Method = "curve_fit",
+    form: FormChoice = "auto",
     num_draws: int = 1000,
     seed: int = 0,
-    budgets: Sequence[float] = (),
+    budgets: Sequence[Budget] = (),
     flops_per_param_event: float | None = None,
+    unique_events: float = np.inf,
+    max_extrapolation: float = 10.0,
 ) -> Law:
     """Return the law of a table's cells.
 
     Args:
         table: The cells.
         method: Whose law is the headline; the other stands beside it.
-        num_draws: Bootstrap draws; 0 for none.
+        form: The form of the law, or auto: chosen by held-out error.
+        num_draws: Bootstrap draws; 0 for no intervals, which also spares their calibration.
         seed: Of the bootstrap.
-        budgets: FLOPs to find the optimum for; by default four around the table's own compute.
+        budgets: What may be spent; by default four around the table's own compute.
         flops_per_param_event: k in C = k N D; by default the median of the table's flops column, else 6.
+        unique_events: Events that there are to train on, for decisions of a law that knows repeats.
+        max_extrapolation: How many times beyond the cells' N, D or compute a decision may lie before it is warned of.
     """
-    points, rate = table.points, flops_per_param_event or _flops_per_param_event(table)
-    reasons = refuse_cells(points)
-    warnings = warn_cells(points, table.cell_id, _runs(table))
-    fits: dict[Method, Fit] = {} if reasons else {name: fit(points, name) for name in METHODS}
-    draws, optima, rungs = None, (), ()
-    if fits:
+    points = table.points
+    rate = flops_per_param_event or flops_rate(table, points.num_params)
+    asked = form_of("separable" if form == "auto" else form)
+    reasons = refuse_cells(asked, points)
+    warnings = doubts.warn_cells(points, table.cell_id, _runs(table))
+    contest = fits = spread = None
+    optima, countings, valleys, checks, rungs = (), (), (), (), ()
+    if not reasons:
+        both = len(asked.axes) == 2
+        contest = compete(_entrants(asked, points), points, table.trunk, method)
+        contest = contest if form == "auto" else as_asked(contest, asked)
+        asked = contest.chosen
+        fits = dict[Method, Fit]((name, fit(asked, points, name)) for name in METHODS)
         reasons += fits[method].failures
         warnings += tuple(f"{name}: {why}" for name in METHODS if name != method for why in fits[name].failures)
-    if fits and not reasons:
+        warnings += doubts.warn_repeats(points, asked.name) + doubts.warn_form(contest)
+        warnings += doubts.warn_counting(table.columns.params, points.num_params, table.countings)
+        valleys = find_valleys(points, rate) if both else ()
+    if contest and fits and not reasons:
         law = fits[method]
+        steps = contest.steps.get(asked.name, ())
+        rungs = tuple(step.rung(rate) for step in steps)
         if num_draws:
             draws = bootstrap(points, table.trunk, law, num_draws=num_draws, seed=seed)
-        chosen = budgets or default_budgets(points, rate)
-        optima = tuple(find_optimum(law.parameters, draws, points, flops, rate) for flops in chosen)
-        rungs = climb(points, method, rate, MIN_LEVELS)
-        warnings += warn_fit(law, draws, points, table.loss_stderr) + warn_ladder(law, rungs) + warn_optima(optima)
+            spread = Spread(draws=draws, calibration=calibrate(steps, draws.level, seed))
+        if len(asked.axes) == 2:
+            chosen = budgets or default_budgets(points, rate)
+            optima = tuple(find_optimum(law, spread, points, budget, rate, unique_events) for budget in chosen)
+            countings = tuple(recount(table, name, law, spread, chosen, unique_events) for name in table.countings)
+            checks = cross_check(law, points, rate, valleys)
+        warnings += doubts.warn_fit(law, spread, points, table.loss_stderr) + doubts.warn_ladder(law, rungs)
+        warnings += doubts.warn_optima(optima, max_extrapolation) + doubts.warn_cross_checks(checks)
     return Law(
         method=method,
-        fits=fits,
-        bootstrap=draws,
+        form=asked,
+        fits=fits or dict[Method, Fit](),
+        contest=contest,
+        spread=spread,
         optima=optima,
+        countings=countings,
+        valleys=valleys,
+        cross_checks=checks,
         held_out=rungs,
         warnings=warnings,
         reasons=reasons,
@@ -114,66 +158,23 @@ def fit_law(
     )
 
 
-def law_to_json(law: Law) -> dict[str, Any]:
-    """Return fit.json: the law as plain values, null for what a refused law does not have."""
-    chosen = law.fits.get(law.method)
-    return {
-        "form": "C_N * N**-alpha + C_D * D**-beta + L0",
-        "method": law.method,
-        "parameters": _named(chosen.parameters) if chosen else None,
-        "stderr": _named(chosen.stderr) if chosen else None,
-        "intervals": {name: list(interval) for name, interval in law.intervals().items()},
-        "interval_level": law.bootstrap.level if law.bootstrap else None,
-        "bootstrap": _bootstrap_to_json(law.bootstrap),
-        "r2": chosen.r2 if chosen else None,
-        "mean_error": chosen.mean_error if chosen else None,
-        "objective": chosen.objective if chosen else None,
-        "methods": {
-            name: {"parameters": _named(f.parameters), "r2": f.r2, "failures": list(f.failures)}
-            for name, f in law.fits.items()
-        },
-        "n_used": law.n_used,
-        "dropped": [row._asdict() for row in law.dropped],
-        "held_out": [rung._asdict() for rung in law.held_out],
-        "warnings": list(law.warnings),
-        "refused": law.refused,
-        "reasons": list(law.reasons),
-        "num_params_convention": law.num_params_convention,
-        "flops_per_param_event": law.flops_per_param_event,
-        "optimum": [_optimum_to_json(optimum) for optimum in law.optima],
-    }
-
-
-def _named(parameters: Parameters) -> dict[str, float | None]:
-    """Return the parameters by name, null where not finite: JSON has no infinity."""
-    return {name: value if np.isfinite(value) else None for name, value in parameters._asdict().items()}
-
-
-def _optimum_to_json(optimum: Optimum) -> dict[str, Any]:
-    return {field.name: getattr(optimum, field.name) for field in fields(optimum)}
-
-
-def _bootstrap_to_json(draws: Bootstrap | None) -> dict[str, Any] | None:
-    if draws is None:
-        return None
-    return {
-        "scheme": "wild cluster bootstrap, the wider of by trunk and by row",
-        "num_draws": draws.num_draws,
-        "num_clusters": draws.num_clusters,
-        "seed": draws.seed,
-    }
-
-
-def _flops_per_param_event(table: Table) -> float:
-    """Return the median FLOPs of a parameter and event that the table's own counts give, else 6."""
-    rates = table.flops / table.points.compute()
-    known = rates[np.isfinite(rates)]
-    return float(np.median(known)) if len(known) else FLOPS_PER_PARAM_EVENT
+def _entrants(asked: Form, points: Points) -> tuple[Form, ...]:
+    """Return the forms that compete: those of N and D, and the one that the user asked for."""
+    if len(asked.axes) < 2:
+        return (asked,)
+    forms = candidates(points)
+    return forms if asked.name in {form.name for form in forms} else (*forms, asked)
 
 
 def _runs(table: Table) -> np.ndarray:
     """Return (C,) the index of each cell's run: one N, seed and trunk, the trunk only where the table knows it."""
     known = len(np.unique(table.trunk)) < len(table.trunk)
     trunk = table.trunk if known else np.zeros_like(table.trunk)
-    keys = np.stack([table.points.num_params, table.seed, trunk], axis=-1)
+    keys = np.stack([table.points.num_params, table.seed, trunk, np.round(_unique(table))], axis=-1)
     return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _unique(table: Table) -> np.ndarray:
+    """Return (C,) the unique events of runs that repeat them, 0 for those that do not: growing D is then one run."""
+    epochs = np.broadcast_to(table.points.num_epochs, table.points.loss.shape)
+    return np.where(epochs > 1, table.points.num_events / epochs, 0.0)

@@ -14,10 +14,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.fit import Method
-from analysis.law import Law, fit_law, law_to_json
-from analysis.plots import draw, to_svg
-from analysis.report_text import headline, sections
+from analysis.curves import read_curves
+from analysis.figures import draw, to_svg
+from analysis.law import FormChoice, Law, fit_law
+from analysis.law_json import law_to_json
+from analysis.refit import Method
+from analysis.report_law import sections
+from analysis.report_text import headline
 from analysis.table import Table, read_table
 from behavegpt import __version__
 from behavegpt.errors import InputError
@@ -25,9 +28,13 @@ from behavegpt.errors import InputError
 _CAPTIONS = {
     "loss_by_events": "Loss against events for each number of parameters; lines: the law, bands: its interval.",
     "loss_by_params": "Loss against parameters for each number of training events.",
+    "loss_by_compute": "Loss against training compute, and the frontier: what the law promises the best split.",
+    "valleys": "Losses at equal compute, read between the cells; solid: the law, dashed: a parabola.",
     "residuals": "What the law leaves over. A pattern, not a cloud, means that the form is wrong.",
-    "parameters": "Both methods: bootstrap interval of the chosen one (above), 1.96 standard errors of the other.",
+    "ladder": "Each form fitted to the cells below a rung and scored on those above it.",
+    "parameters": "Both methods: calibrated interval of the chosen one (above), 1.96 standard errors of the other.",
     "optimum": "The cells, and the split of a budget that the law finds best. Beyond the cells it is extrapolation.",
+    "learning": "Training loss of each trunk, and of the decay branches whose ends are the cells.",
 }
 
 
@@ -36,6 +43,7 @@ def report_study(
     out: Path | None = None,
     *,
     method: Method = "curve_fit",
+    form: FormChoice = "auto",
     variant: str | None = None,
     num_draws: int = 1000,
     seed: int = 0,
@@ -46,6 +54,7 @@ def report_study(
         study_dir: A study directory with results.parquet, and plan.json unless it is gone.
         out: Where the report goes; `study_dir`/report by default.
         method: Whose law is the headline.
+        form: The form of the law, or auto: chosen by held-out error.
         variant: The variant to fit, needed when the study has several.
         num_draws: Bootstrap draws.
         seed: Of the bootstrap.
@@ -54,7 +63,7 @@ def report_study(
         The law, refused or not, and the path of report.html.
     """
     table = read_table(study_dir / "results.parquet", variant=variant)
-    law = fit_law(table, method=method, num_draws=num_draws, seed=seed)
+    law = fit_law(table, method=method, form=form, num_draws=num_draws, seed=seed)
     return law, write_report(law, table, out or study_dir / "report")
 
 
@@ -69,11 +78,12 @@ def write_report(law: Law, table: Table, out: Path) -> Path:
     plan = read_plan(table)
     check_out(out)
     floor = ((plan.get("dataset") or {}).get("floor") or {}).get("entropy_nats")
-    drawings = {name: to_svg(figure) for name, figure in draw(law, table, floor).items()}
+    curves = read_curves(table.path.parent, table.rows) if table.is_study else ()
+    drawings = {name: to_svg(figure) for name, figure in draw(law, table, floor, curves).items()}
     facts = {
         "version": __version__,
         "headline": headline(law, table),
-        "sections": sections(law, table, plan, floor),
+        "sections": sections(law, table, plan, floor, set(drawings)),
         "figures": [{"name": name, "caption": _CAPTIONS[name], "svg": Markup(svg)} for name, svg in drawings.items()],
     }
     try:

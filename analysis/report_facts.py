@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import scipy
 
-from analysis.forms import separable
 from analysis.law import Law
 from analysis.table import Table
 from analysis.text import figures, human, scientific
@@ -42,8 +41,8 @@ class Section:
     """Names of the figures that belong here."""
 
 
-def study_section(plan: Mapping[str, Any]) -> Section | None:
-    if not plan:
+def study_section(plan: Mapping[str, Any], drawn: set[str]) -> Section | None:
+    if not plan and "learning" not in drawn:
         return None
     facts = [("study", plan.get("study")), ("preset", plan.get("preset")), *(plan.get("config") or {}).items()]
     trunks = [trunk for trunk in plan.get("trunks") or () if isinstance(trunk, Mapping)]
@@ -63,7 +62,7 @@ def study_section(plan: Mapping[str, Any]) -> Section | None:
     ]
     columns = ("trunk", "width", "depth", "heads", "N", "N in all", "seed", "branches at D", "FLOPs")
     grids = [_facts(facts), Grid(columns=columns, rows=tuple(rows))]
-    return Section(title="The study", grids=tuple(grid for grid in grids if grid.rows))
+    return Section(title="The study", grids=tuple(grid for grid in grids if grid.rows), figures=("learning",))
 
 
 def dataset_section(card: Mapping[str, Any]) -> Section | None:
@@ -94,7 +93,7 @@ def cells_section(law: Law, table: Table) -> Section | None:
     counts = Counter(str(row["status"]) for row in table.rows)
     fitted = dict.fromkeys(table.cell_id, "")
     if law.fits and not law.refused:
-        values = separable(np.array(law.fit.parameters), table.points.num_params, table.points.num_events)
+        values = law.fit.predict(table.points)
         fitted = {cell: figures(float(value)) for cell, value in zip(table.cell_id, values, strict=True)}
     left_out = dict(table.dropped)
     rows = tuple(
@@ -124,12 +123,14 @@ def provenance_section(law: Law, table: Table) -> Section:
         ("table", str(table.path)),
         ("sha256 of the table", hashlib.sha256(table.path.read_bytes()).hexdigest()),
         ("columns of N, D, loss", ", ".join(table.columns)),
+        ("form, method", f"{law.form.name}, {law.method}"),
         ("cells used, left out", f"{law.n_used}, {len(law.dropped)}"),
         ("FLOPs per parameter and event", figures(law.flops_per_param_event)),
     ]
-    if law.bootstrap is not None:
-        by = f"by {law.bootstrap.num_clusters} trunks or by row" if len(law.bootstrap.draws) > 1 else "by row"
-        facts.append(("bootstrap", f"{law.bootstrap.num_draws} wild draws, {by}, seed {law.bootstrap.seed}"))
+    if law.spread is not None:
+        draws = law.spread.draws
+        by = f"by {draws.num_clusters} trunks or by row" if len(draws.draws) > 1 else "by row"
+        facts.append(("bootstrap", f"{draws.num_draws} wild draws, {by}, seed {draws.seed}"))
     for name in ("variant", "schedule", "dataset_fingerprint", "code_version", "config_hash", "seed", "device"):
         found = sorted({_plain(row.get(name)) for row in table.rows if row.get("status") == "completed"})
         if found:

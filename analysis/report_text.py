@@ -1,28 +1,17 @@
-"""The words of a report: a law, its table and a study's plan in, a headline and sections of text and tables out.
+"""The words of a report: a law and its table in, a headline and a terminal's summary out."""
 
-Both templates only lay out what is here, so the HTML and the Markdown cannot disagree.
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from analysis.forms import Parameters
-from analysis.ladder import NUM_RUNGS
+from analysis.fit import Fit
+from analysis.frontier import Optimum
 from analysis.law import Law
-from analysis.report_facts import Grid, Section, cells_section, dataset_section, provenance_section, study_section
 from analysis.table import Table
-from analysis.text import figures, human, human_span, scientific, span
+from analysis.text import figures, human, span
 
-_MEANING = {
-    "C_N": "size of the model term",
-    "alpha": "how fast it falls with parameters",
-    "C_D": "size of the data term",
-    "beta": "how fast it falls with events",
-    "L0": "the loss that no size removes",
-}
+Piece = tuple[str, Literal["plain", "italic", "sup"]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,9 +20,8 @@ class Headline:
 
     title: str
     refused: bool
-    terms: tuple[tuple[str, str, str], ...]
-    """(coefficient, variable, exponent) of each power-law term; empty when refused."""
-    floor: str
+    equation: tuple[Piece, ...]
+    """The law with its numbers; empty when refused."""
     sentences: tuple[str, ...]
 
 
@@ -42,153 +30,121 @@ def headline(law: Law, table: Table) -> Headline:
     study = str(table.rows[0]["study"]) if table.is_study else table.path.name
     title = f"Scaling law of {study}"
     if law.refused:
-        return Headline(title=title, refused=True, terms=(), floor="", sentences=())
-    theta = law.fit.parameters
-    unit = " nats per event" if table.is_study else ""
-    sentences = [
-        f"Ten times the events remove {1 - 10**-theta.beta:.0%} of the data term, ten times the parameters"
-        f" {1 - 10**-theta.alpha:.0%} of the model term; however large both grow, the loss stays above"
-        f" {figures(theta.L0)}{unit}{_within(law, 'L0')}."
-    ]
-    top = float(law.flops_per_param_event * table.points.compute().max())
-    best = min(law.optima, key=lambda optimum: abs(np.log(optimum.flops / top)))
+        return Headline(title=title, refused=True, equation=(), sentences=())
+    sentences = [_floor(law, table)] if "L0" in law.form.parameters else []
+    if law.optima:
+        sentences += [_best(law, table), _growth(law)]
     sentences.append(
-        f"For {scientific(best.flops)} FLOPs the best split is {human(best.num_params)} parameters and"
-        f" {human(best.num_events)} events: {figures(best.ratio, 3)} events per parameter"
-        + (f" ({law.bootstrap.level:.0%} interval {span(best.ratio_interval)})." if law.bootstrap else ".")
-    )
-    share = theta.beta / (theta.alpha + theta.beta)
-    sentences.append(
-        f"As the budget C grows, the best N grows as C^{share:.2f} and the best D as C^{1 - share:.2f}."
-        f" The law explains {law.fit.r2:.2%} of the variance of {law.n_used} cells; its mean error is"
+        f"The law explains {law.fit.r2:.2%} of the variance of {law.n_used} cells; its mean error is"
         f" {law.fit.mean_error:.2%}."
     )
-    terms = (
-        (figures(theta.C_N, 3), "N", figures(theta.alpha, 3)),
-        (figures(theta.C_D, 3), "D", figures(theta.beta, 3)),
-    )
-    return Headline(title=title, refused=False, terms=terms, floor=figures(theta.L0), sentences=tuple(sentences))
+    if law.contest:
+        sentences.append(f"The form: {law.contest.why}")
+    return Headline(title=title, refused=False, equation=equation(law.fit), sentences=tuple(sentences))
+
+
+def equation(fit: Fit) -> tuple[Piece, ...]:
+    """Return the law with its numbers, or with its parameters' names where numbers would not be read."""
+    values = {name: figures(value, 3) for name, value in fit.parameters.items()}
+    left: list[Piece] = [
+        ("L", "italic"),
+        ("(", "plain"),
+        ("N", "italic"),
+        (", ", "plain"),
+        ("D", "italic"),
+        (") = ", "plain"),
+    ]
+    match fit.form.name:
+        case "farseer":
+            return (*left, (fit.form.formula.replace("**", "^").replace(" * ", " "), "plain"))
+        case "params" | "events" | "compute":
+            variable = {"params": "N", "events": "D", "compute": "ND"}[fit.form.name]
+            powers = [_power(values["A"], variable, values["exponent"])]
+        case _:
+            prime = "\u2032" if fit.form.name == "repeats" else ""
+            beta = values.get("beta", values["alpha"])
+            powers = [_power(values["C_N"], f"N{prime}", values["alpha"]), _power(values["C_D"], f"D{prime}", beta)]
+    terms = powers[0]
+    for power in powers[1:]:
+        terms = [*terms, (" + ", "plain"), *power]
+    if "k" in values:
+        terms = [("(", "plain"), *terms, (")", "plain"), (values["k"], "sup")]
+    return (*left, *terms, (" + ", "plain"), (values["L0"], "plain"))
 
 
 def summarize(law: Law) -> str:
     """Return the law as a few lines for a terminal."""
     lines = [f"cells: {law.n_used} used, {len(law.dropped)} left out"]
     if not law.refused:
-        lines.append(f"law ({law.method}): R2 {law.fit.r2:.5f}, mean error {law.fit.mean_error:.2%}")
-        for name, value in law.fit.parameters._asdict().items():
-            lines.append(f"  {name:<6}{figures(value):>12}   {span(law.intervals().get(name), 4)}")
+        if law.contest:
+            lines.append(f"form: {law.contest.why}")
+        lines.append(f"law ({law.form.name}, {law.method}): R2 {law.fit.r2:.5f}, mean error {law.fit.mean_error:.2%}")
+        for name, value in law.fit.parameters.items():
+            lines.append(f"  {name:<9}{figures(value):>12}   {span(law.intervals().get(name), 4)}")
+        if coverage(law):
+            lines.append(f"  {coverage(law)}")
     for best in law.optima:
         lines.append(
-            f"optimum of {scientific(best.flops)} FLOPs: N {human(best.num_params)}, D {human(best.num_events)},"
+            f"optimum of {best.budget.words}: N {human(best.num_params)}, D {human(best.num_events)},"
             f" D/N {figures(best.ratio, 3)} ({span(best.ratio_interval)}), loss {figures(best.loss)}"
+            f" ({span(best.loss_interval, 4)}); half or twice that N costs {_cost(best)}"
         )
     return "\n".join(lines + [f"warning: {warning}" for warning in law.warnings])
 
 
-def sections(law: Law, table: Table, plan: Mapping[str, Any], floor: float | None) -> tuple[Section, ...]:
-    """Return the parts of the report in their order, leaving out those that have nothing to say."""
-    parts = [_trust(law), _law(law), _optimum(law), _floor(law, floor), _held_out(law)]
-    parts += [study_section(plan), dataset_section(plan.get("dataset") or {}), cells_section(law, table)]
-    parts += [provenance_section(law, table)]
-    return tuple(part for part in parts if part is not None)
-
-
-def _trust(law: Law) -> Section | None:
-    if law.refused:
-        return Section(title="Why the law is refused", notes=law.reasons + law.warnings)
-    return Section(title="Read this first", notes=law.warnings) if law.warnings else None
-
-
-def _law(law: Law) -> Section:
-    drawn = ("loss_by_events", "loss_by_params")
-    if not law.fits:
-        return Section(title="The cells", figures=drawn)
-    level = f"{law.bootstrap.level:.0%} interval" if law.bootstrap else "interval"
-    rows = []
-    for name in Parameters._fields:
-        values = [figures(getattr(law.fits[method].parameters, name)) for method in (law.method, law.other)]
-        stderr = figures(getattr(law.fit.stderr, name), 2)
-        rows.append((name, values[0], span(law.intervals().get(name)), stderr, values[1], _MEANING[name]))
-    for name, digits, meaning in (
-        ("r2", 5, "share of the losses' variance"),
-        ("mean_error", 3, "mean of |law / loss - 1|"),
-        ("objective", 4, "sum of squares, or of Huber penalties"),
-    ):
-        values = [figures(getattr(law.fits[method], name), digits) for method in (law.method, law.other)]
-        rows.append((name, values[0], "", "", values[1], meaning))
-    text = (
-        "L(N, D) = C_N N^-alpha + C_D D^-beta + L0, fitted by two methods: curve_fit is least squares on the loss (the"
-        " paper's), huber the robust fit of Hoffmann et al. (2022) on the logarithm of the loss. Where they disagree by"
-        " more than the interval, a few cells decide.",
+def coverage(law: Law) -> str:
+    """Return what the ladder says about the intervals; empty without intervals."""
+    if law.spread is None:
+        return ""
+    level = f"{law.spread.draws.level:.0%}"
+    told = law.calibration
+    if told is None:
+        return f"Intervals: {level} by bootstrap, their coverage not measured: too few dearer cells to hold out."
+    widened = f"widened {told.factor:.2f} times" if told.factor > 1 else "as the bootstrap gives them"
+    return (
+        f"Intervals: {level}, {widened}; measured on {told.num_held_out} held-out dearer losses they cover"
+        f" {told.coverage:.0%} (the bootstrap alone {told.raw_coverage:.0%})."
     )
-    grid = Grid(columns=("", law.method, level, "asymptotic error", law.other, "meaning"), rows=tuple(rows))
-    title = "What the fit found, though it is refused" if law.refused else "The law"
-    return Section(title=title, text=text, grids=(grid,), figures=(*drawn, "parameters"))
 
 
-def _optimum(law: Law) -> Section | None:
-    if not law.optima:
-        return None
-    rows = [
-        (
-            scientific(best.flops),
-            human(best.num_params),
-            human_span(best.num_params_interval),
-            human(best.num_events),
-            human_span(best.num_events_interval),
-            figures(best.ratio, 3),
-            span(best.ratio_interval),
-            figures(best.loss),
-            span(best.loss_interval, 4),
-            "inside" if best.extrapolation <= 1 else f"{figures(best.extrapolation, 3)} times beyond",
+def _power(coefficient: str, variable: str, exponent: str) -> list[Piece]:
+    return [(f"{coefficient} ", "plain"), (variable, "italic"), (f"\u2212{exponent}", "sup")]
+
+
+def _floor(law: Law, table: Table) -> str:
+    theta, unit = law.fit.parameters, " nats per event" if table.is_study else ""
+    within = f" ({law.spread.draws.level:.0%} interval {span(law.intervals()['L0'], 4)})" if law.spread else ""
+    stays = f"however large both grow, the loss stays above {figures(theta['L0'])}{unit}{within}."
+    if law.form.name in ("separable", "tied"):
+        beta = theta.get("beta", theta["alpha"])
+        return (
+            f"Ten times the events remove {1 - 10**-beta:.0%} of the data term, ten times the parameters"
+            f" {1 - 10 ** -theta['alpha']:.0%} of the model term; {stays}"
         )
-        for best in law.optima
-    ]
-    columns = ("FLOPs", "N*", "interval", "D*", "interval", "D*/N*", "interval", "loss", "interval", "measured range")
-    text = (
-        f"The split of a budget C = k N D with the lowest loss, k = {figures(law.flops_per_param_event, 3)} FLOPs per"
-        " parameter and event. Intervals are those of the law, if its form is right; beyond the measured range they are"
-        " too narrow.",
+    return stays[0].upper() + stays[1:]
+
+
+def _best(law: Law, table: Table) -> str:
+    top = float(law.flops_per_param_event * table.points.compute().max())
+    best = min(law.optima, key=lambda optimum: abs(np.log(optimum.flops / top)))
+    return (
+        f"For {best.budget.words} the best split is {human(best.num_params)} parameters and"
+        f" {human(best.num_events)} events: {figures(best.ratio, 3)} events per parameter"
+        + (f" ({law.spread.draws.level:.0%} interval {span(best.ratio_interval)})" if law.spread else "")
+        + f". Half or twice that N costs {_cost(best)}."
     )
-    grid = Grid(columns=columns, rows=tuple(rows))
-    return Section(title="What to train with a budget", text=text, grids=(grid,), figures=("optimum",))
 
 
-def _floor(law: Law, floor: float | None) -> Section | None:
-    if floor is None or law.refused:
-        return None
-    fitted = law.fit.parameters.L0
-    rows = (
-        ("true floor of the generator", figures(floor, 5), ""),
-        ("fitted L0", figures(fitted, 5), span(law.intervals().get("L0"), 5)),
-    )
-    inside = law.bootstrap is not None and law.intervals()["L0"][0] <= floor <= law.intervals()["L0"][1]
-    verdict = " The interval holds the true floor." if inside else " The interval does not hold the true floor."
-    text = (
-        "The data come from a generator that knows its own entropy, which no model can beat: a check that a real log"
-        f" cannot give. The fitted L0 is {abs(fitted / floor - 1):.2%} {'above' if fitted > floor else 'below'} it."
-        + (verdict if law.bootstrap else ""),
-    )
-    return Section(title="The floor", text=text, grids=(Grid(columns=("", "nats per event", "interval"), rows=rows),))
+def _growth(law: Law) -> str:
+    known = [best for best in law.optima if np.isfinite(best.num_params)]
+    logs = np.log([[best.flops, best.num_params] for best in known]).reshape(-1, 2)
+    if len(np.unique(logs[:, 0])) < 2:
+        return "One budget says nothing about how the best split grows."
+    share = float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
+    return f"As the budget C grows, the best N grows about as C^{share:.2f} and the best D as C^{1 - share:.2f}."
 
 
-def _held_out(law: Law) -> Section | None:
-    if law.refused:
-        return None
-    rows = [
-        (f"{scientific(r.rung)} FLOPs", str(r.n_fitted), str(r.n_held_out), f"{r.error:.2%}", f"{r.bias:+.2%}")
-        for r in law.held_out
-    ]
-    columns = ("fitted up to", "cells fitted", "cells predicted", "mean error", "bias")
-    text = (
-        "Laws of the cheaper cells, scored on the dearer ones; on its own cells this law errs by"
-        f" {law.fit.mean_error:.2%}. A negative bias means that the law promised too much.",
-    )
-    if len(rows) < NUM_RUNGS:
-        text += (f"At {NUM_RUNGS - len(rows)} of {NUM_RUNGS} cuts the cheaper cells give no law that would stand.",)
-    grids = (Grid(columns=columns, rows=tuple(rows)),) if rows else ()
-    return Section(title="Does it predict larger runs?", text=text, grids=grids, figures=("residuals",))
-
-
-def _within(law: Law, name: str) -> str:
-    return f" ({law.bootstrap.level:.0%} interval {span(law.intervals()[name], 4)})" if law.bootstrap else ""
+def _cost(best: Optimum) -> str:
+    """Return what a factor of two off costs."""
+    waste = [figures(100 * value, 2) for value in (best.half_waste, best.double_waste)]
+    return f"{best.half:.2%} or {best.double:.2%} of the loss, as if {waste[0]} or {waste[1]} % of the budget were lost"

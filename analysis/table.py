@@ -1,25 +1,26 @@
 """Read a table of losses: a CSV or Parquet file in, one frozen `Table` of arrays out, for the fit and the report.
 
-A study's results.parquet is known by its columns; anyone's table names its three columns. Only completed cells with
-usable numbers reach the fit; every other row is listed in `dropped` with its reason.
+A study's results.parquet is known by its columns; anyone's table names its columns. Only completed cells with usable
+numbers reach the fit; every other row is listed in `dropped` with its reason.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
+from analysis import cells
+from analysis.columns import labels, missing, numbers, optional, raise_all, read_arrow
 from analysis.forms import Points
-from behavegpt.errors import InputError, did_you_mean
+from behavegpt.errors import InputError
 from behavegpt.schema import STATUSES
 
 _STUDY_COLUMNS = frozenset({"cell_id", "status", "reason", "num_params", "num_events", "loss", "trunk_id", "seed"})
-_MAX_PROBLEMS = 20
+_STUDY_COUNTINGS = ("num_params_total", "num_params_matmul")
 _RANGE = (1e-30, 1e30)
 """Of N, D and loss; the squares of what lies beyond leave double precision."""
 
@@ -58,6 +59,8 @@ class Table:
     """(C,) NaN where the table does not say."""
     flops: np.ndarray
     """(C,) training FLOPs, NaN where the table does not say."""
+    countings: dict[str, np.ndarray]
+    """(C,) other countings of N, by column."""
     dropped: tuple[Dropped, ...]
     rows: tuple[dict[str, Any], ...]
     """Every row of a study, failed cells included, as the report lists them; empty for anyone's table."""
@@ -69,6 +72,8 @@ def read_table(
     params_column: str | None = None,
     events_column: str | None = None,
     loss_column: str | None = None,
+    unique_column: str | None = None,
+    other_params_columns: Sequence[str] = (),
     variant: str | None = None,
 ) -> Table:
     """Return the cells of a table.
@@ -76,62 +81,47 @@ def read_table(
     Args:
         path: A .csv, .csv.gz or .parquet file.
         params_column: Column of N; a study's table has num_params.
-        events_column: Column of D; a study's table has num_events.
+        events_column: Column of D, repeats included; a study's table has num_events.
         loss_column: Column of the loss; a study's table has loss.
+        unique_column: Column of the distinct events among D, where events are repeated.
+        other_params_columns: Columns that count N otherwise, such as without embeddings; a study's are known.
         variant: The variant of a study to fit, needed when it has several.
 
     Raises:
         InputError: The file cannot be read, a column is missing, or a row holds what no table of losses can hold.
     """
-    arrow = _read_arrow(path)
+    arrow = read_arrow(path)
     is_study = set(arrow.column_names) >= _STUDY_COLUMNS
     columns = _resolve_columns(path, arrow, (params_column, events_column, loss_column), is_study)
     if variant is not None and "variant" not in arrow.column_names:
         raise InputError(f"{path}: the table has no column 'variant', so variant {variant!r} cannot be chosen.")
-    numbers = [_numbers(path, arrow, name) for name in columns]
-    cell_ids = _labels(arrow, "cell_id") if is_study else [f"row {row + 1}" for row in range(arrow.num_rows)]
-    reasons = [_reason_to_drop(arrow, row, columns, numbers, is_study, variant) for row in range(arrow.num_rows)]
+    others = _resolve_others(path, arrow, columns, other_params_columns, is_study)
+    if unique_column is not None:
+        raise_all(missing(path, arrow, unique_column, "--unique-column"))
+    found = N, D, loss = tuple(numbers(path, arrow, name) for name in columns)
+    cell_ids = labels(arrow, "cell_id") if is_study else [f"row {row + 1}" for row in range(arrow.num_rows)]
+    reasons = [_reason_to_drop(arrow, row, columns, found, is_study, variant) for row in range(arrow.num_rows)]
     keep = np.array([reason is None for reason in reasons], bool)
-    _refuse_impossible(path, columns, numbers, keep)
+    _refuse_impossible(path, columns, found, keep)
     if is_study:
         _refuse_mixture(path, arrow, keep)
+    stderr = optional(path, arrow, "loss_stderr", math.nan)[keep]
+    num_epochs = cells.epochs(path, arrow, D, unique_column, is_study)[keep]
+    countings = {name: numbers(path, arrow, name)[keep] for name in others}
     return Table(
         path=path,
         columns=columns,
         is_study=is_study,
-        points=Points(*(column[keep] for column in numbers)),
+        points=Points(N[keep], D[keep], loss[keep], num_epochs, cells.weights(stderr)),
         cell_id=tuple(cell for cell, kept in zip(cell_ids, keep, strict=True) if kept),
-        trunk=_trunks(arrow, keep),
-        seed=np.nan_to_num(_optional(path, arrow, "seed", 0.0))[keep].astype(np.int64),
-        loss_stderr=_optional(path, arrow, "loss_stderr", math.nan)[keep],
-        flops=_optional(path, arrow, "flops", math.nan)[keep],
+        trunk=cells.trunks(arrow, keep),
+        seed=np.nan_to_num(optional(path, arrow, "seed", 0.0))[keep].astype(np.int64),
+        loss_stderr=stderr,
+        flops=optional(path, arrow, "flops", math.nan)[keep],
+        countings={name: values for name, values in countings.items() if (values > 0).all()},
         dropped=tuple(Dropped(cell, why) for cell, why in zip(cell_ids, reasons, strict=True) if why is not None),
         rows=tuple(arrow.to_pylist()) if is_study else (),
     )
-
-
-def _read_arrow(path: Path) -> pa.Table:
-    """Return the whole file as an Arrow table, or say what is wrong with it."""
-    name = path.name.lower()
-    if not path.exists():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(f"{path}: no such file.{did_you_mean(path.name, siblings)}")
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory; give the table inside it, such as {path / 'results.parquet'}.")
-    if not name.endswith((".csv", ".csv.gz", ".parquet")):
-        raise InputError(f"{path}: a table's name must end in .csv, .csv.gz or .parquet.")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty.")
-    try:
-        table = pq.read_table(path) if name.endswith(".parquet") else pa_csv.read_csv(path)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        kind = "Parquet" if name.endswith(".parquet") else "CSV"
-        # Arrow quotes the bytes it stumbled over, which need not be text.
-        why = "".join(letter for letter in str(error) if letter.isprintable() and letter != "\ufffd")[:200]
-        raise InputError(f"{path}: cannot be read as {kind}: {why}") from error
-    if table.num_rows == 0:
-        raise InputError(f"{path}: the table has no rows.")
-    return table
 
 
 def _resolve_columns(path: Path, table: pa.Table, given: tuple[str | None, ...], is_study: bool) -> Columns:
@@ -142,37 +132,26 @@ def _resolve_columns(path: Path, table: pa.Table, given: tuple[str | None, ...],
     for name, flag in zip(names, flags, strict=True):
         if name is None:
             problems.append(f"{path}: is not a study's table, so {flag} must name one of {table.column_names}.")
-        elif table.column_names.count(name) != 1:
-            often = "is there more than once" if name in table.column_names else "is not in the table"
-            hint = did_you_mean(name, set(table.column_names) - {name})
-            problems.append(f"{path}: column {name!r} ({flag}) {often}; it has {table.column_names}.{hint}")
+        else:
+            problems += missing(path, table, name, flag)
     if not problems and len(set(names)) < 3:
         problems.append(f"{path}: {', '.join(flags)} must name three different columns, not {names}.")
-    if problems:
-        raise InputError(*problems)
+    raise_all(problems)
     return Columns(*(str(name) for name in names))
 
 
-def _numbers(path: Path, table: pa.Table, name: str) -> np.ndarray:
-    """Return a column as float64, NaN where it is null."""
-    column = table.column(name)
-    kind = column.type
-    if _is_number(kind):
-        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise InputError(f"{path}: column {name!r} holds {kind}, not numbers.")
-    values, problems = np.full(table.num_rows, math.nan), []
-    for row, text in enumerate(column.to_pylist()):
-        try:
-            values[row] = float((text or "").strip() or "nan")
-        except ValueError:
-            problems.append(f"{path}: row {row + 1}: {name} is {str(text)[:60]!r}, not a number.")
-    _raise_all(problems)
-    return values
+def _resolve_others(
+    path: Path, table: pa.Table, columns: Columns, given: Sequence[str], is_study: bool
+) -> tuple[str, ...]:
+    """Return the columns that count N otherwise."""
+    raise_all([problem for name in given for problem in missing(path, table, name, "--other-params-column")])
+    known = ("num_params", *_STUDY_COUNTINGS) if is_study else ()
+    names = [*given, *(name for name in known if name in table.column_names)]
+    return tuple(dict.fromkeys(name for name in names if name not in columns))
 
 
 def _reason_to_drop(
-    table: pa.Table, row: int, columns: Columns, numbers: list[np.ndarray], is_study: bool, variant: str | None
+    table: pa.Table, row: int, columns: Columns, found: Sequence[np.ndarray], is_study: bool, variant: str | None
 ) -> str | None:
     """Return why a row does not reach the fit, or None."""
     if is_study:
@@ -183,19 +162,19 @@ def _reason_to_drop(
             return f"{status}: {why}" if why else status
         if variant is not None and table.column("variant")[row].as_py() != variant:
             return f"another variant: {table.column('variant')[row].as_py()}"
-    for name, values in zip(columns, numbers, strict=True):
+    for name, values in zip(columns, found, strict=True):
         if not np.isfinite(values[row]):
             return f"{name} is missing" if np.isnan(values[row]) else f"{name} is {values[row]}"
     return None
 
 
-def _refuse_impossible(path: Path, columns: Columns, numbers: list[np.ndarray], keep: np.ndarray) -> None:
+def _refuse_impossible(path: Path, columns: Columns, found: Sequence[np.ndarray], keep: np.ndarray) -> None:
     """Raise for every kept row with a value that is not positive, or beyond anything measured."""
     low, high = _RANGE
-    _raise_all(
+    raise_all(
         [
             f"{path}: row {row + 1}: {name} is {values[row]:g}; it must be positive, from {low:g} to {high:g}."
-            for name, values in zip(columns, numbers, strict=True)
+            for name, values in zip(columns, found, strict=True)
             for row in np.flatnonzero(keep & ~((values >= low) & (values <= high)))
         ]
     )
@@ -211,41 +190,7 @@ def _refuse_mixture(path: Path, table: pa.Table, keep: np.ndarray) -> None:
     }
     for name, hint in hints.items():
         if name in table.column_names:
-            found = sorted({value for value, kept in zip(_labels(table, name), keep, strict=True) if kept})
+            found = sorted({value for value, kept in zip(labels(table, name), keep, strict=True) if kept})
             if len(found) > 1:
                 problems.append(f"{path}: completed cells have {len(found)} values of {name}, {found}; {hint}.")
-    _raise_all(problems)
-
-
-def _trunks(table: pa.Table, keep: np.ndarray) -> np.ndarray:
-    """Return (C,) the index of each kept row's trunk; rows without one stand alone."""
-    alone = [f"\0{row}" for row in range(table.num_rows)]  # no name holds a NUL: see _labels
-    names = _labels(table, "trunk_id") if "trunk_id" in table.column_names else alone
-    names = [name or single for name, single in zip(names, alone, strict=True)]
-    kept = [name for name, kept in zip(names, keep, strict=True) if kept]
-    return np.unique(np.array(kept, dtype=object), return_inverse=True)[1] if kept else np.zeros(0, np.int64)
-
-
-def _optional(path: Path, table: pa.Table, name: str, default: float) -> np.ndarray:
-    """Return a column that a table may have; one of another kind is not ours, whatever its name."""
-    known = table.column_names.count(name) == 1 and _is_number(table.schema.field(name).type)
-    return _numbers(path, table, name) if known else np.full(table.num_rows, default)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
-    )
-
-
-def _labels(table: pa.Table, name: str) -> list[str]:
-    """Return a column as text that is safe to print: control characters could steer a terminal."""
-    texts = ["" if value is None else str(value) for value in table.column(name).to_pylist()]
-    return ["".join(letter if letter.isprintable() else "?" for letter in text) for text in texts]
-
-
-def _raise_all(problems: list[str]) -> None:
-    if len(problems) > _MAX_PROBLEMS:
-        problems = [*problems[:_MAX_PROBLEMS], f"... and {len(problems) - _MAX_PROBLEMS} more."]
-    if problems:
-        raise InputError(*problems)
+    raise_all(problems)

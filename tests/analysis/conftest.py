@@ -11,17 +11,17 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.forms import Parameters, Points
+from analysis.forms import Points
 from behavegpt.schema import RESULT_SCHEMA
 
-TRUTH = Parameters(C_N=12.0, alpha=0.5, C_D=350.0, beta=0.69, L0=1.49)
+TRUTH = {"C_N": 12.0, "alpha": 0.5, "C_D": 350.0, "beta": 0.69, "L0": 1.49}
 SIZES = (7_500, 16_000, 28_000, 61_000, 107_000, 237_000)
 EVENTS = (25_000, 50_000, 100_000, 200_000, 400_000, 800_000)
 HOSTILE = "<script>alert(1)</script> | {{ 7*7 }} =cmd [x](javascript:alert(2)) \x1b[31m"
 
 
 @pytest.fixture(scope="session")
-def truth() -> Parameters:
+def truth() -> dict[str, float]:
     """Return the law behind `grid`, `noise` apart."""
     return TRUTH
 
@@ -32,7 +32,8 @@ def grid() -> Callable[..., Points]:
 
     def make(noise: float = 0.0, seed: int = 0) -> Points:
         num_params, num_events = (axis.ravel() for axis in np.meshgrid(SIZES, EVENTS, indexing="ij"))
-        loss = TRUTH.C_N / num_params**TRUTH.alpha + TRUTH.C_D / num_events**TRUTH.beta + TRUTH.L0
+        model, data = TRUTH["C_N"] / num_params ** TRUTH["alpha"], TRUTH["C_D"] / num_events ** TRUTH["beta"]
+        loss = model + data + TRUTH["L0"]
         loss = loss + noise * np.random.default_rng(seed).standard_normal(len(loss))
         return Points(num_params.astype(float), num_events.astype(float), loss)
 
@@ -44,7 +45,7 @@ def make_study(grid: Callable[..., Points]) -> Callable[[Path], Path]:
     """Return a function that makes a study: 36 completed cells of 6 trunks, three that failed, and a plan."""
 
     def make(directory: Path) -> Path:
-        rows = [_row(at, *cell) for at, cell in enumerate(zip(*grid(0.002), strict=True))]
+        rows = [_row(at, *cell) for at, cell in enumerate(zip(*grid(0.002)[:3], strict=True))]
         rows.append(rows[0] | {"cell_id": "diverged", "status": "diverged", "loss": 9.0, "reason": HOSTILE})
         rows.append(rows[1] | {"cell_id": "crashed", "status": "crashed", "loss": 0.0, "reason": "worker died"})
         rows.append(rows[2] | {"cell_id": "skipped", "status": "skipped", "loss": None, "reason": None})
@@ -64,12 +65,15 @@ def study_dir(tmp_path: Path, make_study: Callable[[Path], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def load_points(shared_dir: Path) -> Callable[..., Points]:
-    """Return a function that reads the points of a public table, all rows or those where a column has a value."""
+    """Return a function that reads the points of a public table, all rows or those where columns have given values."""
 
-    def load(name: str, column: str | None = None, value: str | None = None) -> Points:
+    def load(name: str, **wanted: object) -> Points:
         table = pa_csv.read_csv(shared_dir / "tables" / f"{name}.csv").to_pydict()
-        rows = [at for at in range(len(table["N"])) if column is None or table[column][at] == value]
-        return Points(*(np.array([table[key][at] for at in rows], float) for key in ("N", "D", "loss")))
+        rows = [at for at in range(len(table["N"])) if all(table[key][at] == value for key, value in wanted.items())]
+        columns = ["N", "D", "loss" if "loss" in table else "loss_c4_val"]
+        epochs = np.array([table["epochs"][at] for at in rows]) if "epochs" in table else np.ones(len(rows))
+        N, D, loss = (np.array([table[key][at] for at in rows], float) for key in columns)
+        return Points(N, D, loss, np.maximum(epochs, 1.0))
 
     return load
 

@@ -35,7 +35,7 @@ def test_csv_gzip_and_parquet_agree(tmp_path: Path):
     pq.write_table(pa.table({"N": [10, 20], "D": [100.0, 200.0], "loss": [2.5, 2.25]}), tmp_path / "c.parquet")
     for name in ("a.csv", "b.csv.gz", "c.parquet"):
         table = read_table(tmp_path / name, **NDL)
-        np.testing.assert_array_equal(np.stack(table.points), [[10, 20], [100, 200], [2.5, 2.25]])
+        np.testing.assert_array_equal(np.stack(table.points[:3]), [[10, 20], [100, 200], [2.5, 2.25]])
         assert table.cell_id == ("row 1", "row 2")
         assert not table.is_study
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from analysis import Spending
 from behavegpt.errors import InputError, RefusedError
 
 JOB = Path(__file__).parents[2] / "jobs" / "fit_law.py"
@@ -51,7 +52,21 @@ def columns(path: Path) -> list[str]:
 
 def test_summary_report_and_exit_0(losses: Path, tmp_path: Path):
     done = run(
-        *columns(losses), "--out", str(tmp_path / "out"), "--budget", "1e12", "--budget", "1e13", "--bootstrap", "100"
+        *columns(losses),
+        "--out",
+        str(tmp_path / "out"),
+        "--budget",
+        "1e12",
+        "--budget",
+        "1e13",
+        "--gpu-hours",
+        "10",
+        "--flops-per-second",
+        "1e9",
+        "--bootstrap",
+        "100",
+        "--form",
+        "separable",
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -60,8 +75,8 @@ def test_summary_report_and_exit_0(losses: Path, tmp_path: Path):
     fit = json.loads((tmp_path / "out" / "fit.json").read_text())
     assert fit["parameters"]["alpha"] == pytest.approx(0.5, abs=0.02)
     assert fit["parameters"]["beta"] == pytest.approx(0.4, abs=0.02)
-    assert [optimum["flops"] for optimum in fit["optimum"]] == [1e12, 1e13]
-    assert sum(line.startswith("optimum of") for line in lines) == 2
+    assert [optimum["flops"] for optimum in fit["optimum"]] == [1e12, 1e13, 3.6e13]
+    assert sum(line.startswith("optimum of") for line in lines) == 3
 
 
 def test_wrong_input_exits_2_with_every_problem_and_no_traceback(losses: Path, tmp_path: Path):
@@ -83,12 +98,21 @@ def test_refused_exits_4_and_still_reports(tmp_path: Path):
 
 def test_every_wrong_flag_is_named(job: ModuleType, tmp_path: Path):
     with pytest.raises(InputError) as caught:
-        job.Args(table=tmp_path, out=tmp_path, bootstrap=5, seed=-1, budget=(1e12, -3.0), flops_per_param_event=0.0)
+        job.Args(
+            table=tmp_path,
+            out=tmp_path,
+            bootstrap=5,
+            seed=-1,
+            spending=Spending(budget=(1e12, -3.0), money=(5.0,)),
+            flops_per_param_event=0.0,
+        )
     assert [problem.split()[0] for problem in caught.value.problems] == [
+        "--budget",
+        "--gpu-hours",
+        "--money",
         "--flops-per-param-event",
         "--bootstrap",
         "--seed",
-        "--budget",
     ]
 
 
@@ -110,7 +134,7 @@ def test_two_levels_are_refused(job: ModuleType, tmp_path: Path):
 @pytest.mark.real_data
 def test_the_chinchilla_table(shared_dir: Path, tmp_path: Path):
     table = shared_dir / "tables" / "chinchilla_kyo_takano.csv"
-    done = run(*columns(table), "--method", "huber", "--out", str(tmp_path / "out"))
+    done = run(*columns(table), "--method", "huber", "--form", "separable", "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     fit = json.loads((tmp_path / "out" / "fit.json").read_text())
     for name, golden in (("L0", 1.784), ("alpha", 0.3426), ("beta", 0.3420)):
