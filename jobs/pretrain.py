@@ -13,10 +13,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from behavegpt.arguments import parse
 from behavegpt.data.manifest import read_manifest
 from behavegpt.errors import RefusedError, exit_codes
-from behavegpt.loss.dro import DroConfig
-from behavegpt.study.config import StudyConfig
+from behavegpt.loss.config import DroConfig
+from behavegpt.study.config import Size, StudyConfig, Variant
 from behavegpt.study.estimate import estimate_seconds, plan_lines
 from behavegpt.study.run import open_study, run_study
 from behavegpt.train.config import ExecutionConfig, Schedule
@@ -49,12 +50,10 @@ def main(args: Args) -> None:
     available = read_manifest(args.dataset).splits["train"].num_targets
     config = StudyConfig(
         name="pretrain",
-        widths=(args.width,),
-        depth=args.depth,
+        sizes=(Size(width=args.width, depth=args.depth),),
         num_events=(available if args.num_events is None else args.num_events,),
         seeds=(args.seed,),
-        schedule=args.schedule,
-        dro=DroConfig(eps=args.eps) if args.loss == "cvar" else None,
+        variants=(Variant(dro=DroConfig(eps=args.eps) if args.loss == "cvar" else None, schedule=args.schedule),),
         learning_rate=args.learning_rate,
         execution=args.execution,
     )
@@ -75,4 +74,4 @@ def main(args: Args) -> None:
 
 if __name__ == "__main__":
     with exit_codes(resume_with=shlex.join(["python", *sys.argv])):
-        main(tyro.cli(Args, description=__doc__))
+        main(parse(Args, description=__doc__))

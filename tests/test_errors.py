@@ -1,5 +1,8 @@
 """Exit codes and messages of every job, without a job."""
 
+import os
+import signal
+
 import pytest
 
 from behavegpt.errors import DirectoryBusyError, InputError, RefusedError, did_you_mean, exit_codes
@@ -59,3 +62,15 @@ def test_an_input_error_holds_every_problem():
 )
 def test_the_nearest_name_is_offered_and_no_far_one(name, hint):
     assert did_you_mean(name, ["width", "depth", "num_events"]) == hint
+
+
+def test_a_scheduler_s_sigterm_cleans_up_and_leaves_with_143():
+    cleaned = []
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left, exit_codes():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleaned.append(1)
+    assert (left.value.code, cleaned) == (143, [1])
+    assert signal.getsignal(signal.SIGTERM) is before

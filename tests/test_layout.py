@@ -14,11 +14,18 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "platform" / "behavegpt"
-STAGES = ("data", "model", "loss", "train", "study")
+STAGES = ("data", "model", "loss", "train", "study", "bench")
 """In the order of the path of the data; a stage may import itself and those before it."""
-SHARED = {"config", "schema", "errors", "files"}
+SHARED = {"arguments", "config", "schema", "errors", "files", "lease"}
 MEETS = {
-    "ray": {"data/stream.py", "train/launch.py", "train/metrics.py", "study/tuner.py"},
+    "ray": {
+        "bench/stream.py",
+        "data/ingest/executor.py",
+        "data/stream.py",
+        "study/tuner.py",
+        "train/launch.py",
+        "train/metrics.py",
+    },
     "deepspeed": {"train/engine.py"},
     "flash_attn": {"model/attention.py"},
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -13,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from behavegpt import lease as leases
 from behavegpt.errors import DirectoryBusyError
-from behavegpt.study import journal
-from behavegpt.study.journal import STALE_S, lease
+from behavegpt.lease import STALE_S, lease
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from behavegpt.study.journal import lease
+from behavegpt.lease import lease
 
 with lease(Path(sys.argv[1])):
     print("held", flush=True)
@@ -30,7 +31,7 @@ CONTENDER = """
 import os, sys, time
 from pathlib import Path
 from behavegpt.errors import DirectoryBusyError
-from behavegpt.study.journal import lease
+from behavegpt.lease import lease
 
 marker = sys.argv[1] + "/inside"
 print("ready", flush=True)
@@ -134,6 +135,18 @@ def test_a_holder_elsewhere_is_believed_until_its_lease_is_stale(tmp_path):
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
 
 
+def test_a_live_holder_on_this_host_is_believed_however_long_it_was_stopped(tmp_path):
+    holder = spawn(HOLDER, tmp_path)
+    assert hear(holder) == "held"
+    os.kill(holder.pid, signal.SIGSTOP)
+    os.utime(tmp_path / "lock", (0, 0))
+    with pytest.raises(DirectoryBusyError, match=f"process {holder.pid} "), lease(tmp_path):
+        pass
+    os.kill(holder.pid, signal.SIGCONT)
+    tell(holder, "leave")
+    assert holder.wait(timeout=30) == 0
+
+
 def test_released_on_exit_and_on_exception_with_nothing_left(tmp_path):
     with lease(tmp_path / "new" / "study"):
         assert (tmp_path / "new" / "study" / "lock").exists()
@@ -154,7 +167,7 @@ def test_a_busy_directory_keeps_its_holders_lock(tmp_path):
 
 
 def test_a_held_lease_is_renewed(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(leases, "HEARTBEAT_S", 0.01)
     threads = threading.active_count()
     with lease(tmp_path):
         path = tmp_path / "lock"
@@ -169,12 +182,12 @@ def test_a_held_lease_is_renewed(tmp_path, monkeypatch):
 
 
 def test_renewal_is_well_within_the_time_after_which_a_lease_is_stale():
-    assert 5 * journal.HEARTBEAT_S <= STALE_S
+    assert 5 * leases.HEARTBEAT_S <= STALE_S
 
 
 def test_a_holder_that_lost_its_lease_leaves_the_new_holders_alone(tmp_path, monkeypatch):
     """A machine that slept for longer than a lease lives: meanwhile another one took the directory over."""
-    monkeypatch.setattr(journal, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(leases, "HEARTBEAT_S", 0.01)
     with lease(tmp_path):
         path = put_lock(tmp_path, age=0, pid=77)
         taken = path.read_text()

@@ -1,12 +1,15 @@
 """What can go wrong on the user's side, and the exit code that each kind means for a job.
 
-0 done; 2 the input is wrong; 3 the directory belongs to another live run; 4 the result is refused; 130 interrupted.
+0 done; 2 the input is wrong; 3 the directory belongs to another live run; 4 the result is refused; 130 interrupted; 143
+terminated.
 """
 
 import difflib
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 
 class InputError(ValueError):
@@ -35,9 +38,12 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 def exit_codes(*, resume_with: str | None = None) -> Iterator[None]:
     """Turn the errors above into a message on stderr and the job's exit code; anything else keeps its traceback.
 
+    SIGTERM, which schedulers send before they kill, ends the job as Ctrl-C does, cleaning up, with exit code 143.
+
     Args:
         resume_with: The command that continues the job, printed when the user interrupts it.
     """
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except InputError as error:
@@ -54,3 +60,9 @@ def exit_codes(*, resume_with: str | None = None) -> Iterator[None]:
         hint = f"; resume with: {resume_with}" if resume_with else ""
         print(f"interrupted{hint}", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    sys.exit(128 + signum)

@@ -3,11 +3,12 @@
 Written by data/ and study/, read by train/ and by the `analysis` package. Imports neither torch nor ray.
 """
 
+from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Version of the dataset directory; a reader refuses any other."""
 
 WINDOW_LENGTH: Final = 91
@@ -32,31 +33,47 @@ FEATURES: Final = ("weekday", "slot", "location", "event")
 VOCABULARIES: Final = ("location", "event", "behavior")
 """The columns whose ids come from a vocabulary learned on the training split."""
 
+STREAM_COLUMNS: Final = (*FEATURES, "behavior", "first_target", "window_id")
+"""What training reads of a window: the first columns of a shard."""
+
+WINDOWS_PER_SHARD: Final = 16_384
+"""About: windows fall to shards by their shuffle key."""
+WINDOWS_PER_ROW_GROUP: Final = 512
+LANES: Final = 8
+"""Row i of a shard's stream is stored in lane i mod LANES, so that W workers (W divides LANES) each read 1/W."""
+WINDOWS_PER_BLOCK: Final = WINDOWS_PER_ROW_GROUP * LANES
+"""Consecutive rows of the stream that LANES row groups hold."""
+SPLIT_SHIFT: Final = 56
+SHARD_SHIFT: Final = 24
+"""Where the split's and the shard's number begin in a window_id."""
+
 
 def _id_type(size: int) -> pa.DataType:
     """Return the smallest unsigned type that holds ids 0 .. size - 1."""
     return pa.uint8() if size <= 1 << 8 else pa.uint16() if size <= 1 << 16 else pa.uint32()
 
 
-def window_schema(vocabulary_sizes: dict[str, int]) -> pa.Schema:
-    """Return the Arrow schema of a window shard.
+def window_schema(vocabulary_sizes: Mapping[str, int]) -> pa.Schema:
+    """Return the Arrow schema of a window shard; what the stream reads comes first, so that it is one piece of a file.
 
     Args:
         vocabulary_sizes: Table size (ids 0 and 1 included) of each of `FEATURES` and of `behavior`.
     """
-    ids = [
-        pa.field(name, pa.list_(_id_type(vocabulary_sizes[name]), WINDOW_LENGTH), nullable=False)
-        for name in (*FEATURES, "behavior")
-    ]
-    scalars = [
-        pa.field("timestamp", pa.list_(pa.int64(), WINDOW_LENGTH), nullable=False),  # seconds since 1970 UTC
-        pa.field("length", pa.uint8(), nullable=False),  # events in the window; the rest is padding
+    ids = [_window_of(name, _id_type(vocabulary_sizes[name])) for name in (*FEATURES, "behavior")]
+    others = [
         pa.field("first_target", pa.uint8(), nullable=False),  # index of the first event scored as a target, >= 1
+        pa.field("window_id", pa.uint64(), nullable=False),  # split << 56 | shard << 24 | row of the shard's stream
         pa.field("num_targets", pa.uint8(), nullable=False),  # scored targets: behavior > 0 at index >= first_target
-        pa.field("user", pa.uint32(), nullable=False),  # pseudonymous index
-        pa.field("window_id", pa.uint64(), nullable=False),  # unique in the dataset
+        pa.field("length", pa.uint8(), nullable=False),  # events in the window; the rest is padding
+        _window_of("timestamp", pa.int64()),  # seconds since 1970 UTC
+        pa.field("user", pa.uint64(), nullable=False),  # pseudonym
+        pa.field("number", pa.uint32(), nullable=False),  # the window's place in its user's grid
     ]
-    return pa.schema(ids + scalars)
+    return pa.schema(ids + others)
+
+
+def _window_of(name: str, item: pa.DataType) -> pa.Field:
+    return pa.field(name, pa.list_(pa.field("item", item, nullable=False), WINDOW_LENGTH), nullable=False)
 
 
 Status = Literal["completed", "diverged", "oom", "timeout", "crashed", "skipped"]
@@ -81,6 +98,7 @@ RESULT_SCHEMA: Final = pa.schema(
         ("flops", pa.float64()),  # training FLOPs of a run of its own that gives this cell
         ("loss", pa.float64()),  # plain cross-entropy, nats per target, on the study's fixed validation windows
         ("loss_stderr", pa.float64()),  # clustered by window
+        ("loss_seed_sd", pa.float64()),  # between seeds, pooled over the sizes that have several at this D; else null
         ("train_loss", pa.float64()),  # mean over the decay
         ("seed", pa.int64()),
         ("schedule", pa.string()),

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from behavegpt.data import generator
-from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.data.manifest import read_manifest
+from behavegpt.data.synthetic import domains
+from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
-from behavegpt.study.config import StudyConfig
+from behavegpt.study.config import StudyConfig, Variant, of_widths
 from behavegpt.study.grid import plan_study
 from behavegpt.train.record import result_row
 
@@ -151,7 +151,7 @@ def test_every_damaged_shard_is_named(run, cwd, damaged):
 def test_an_edited_manifest_is_named(run, cwd, damaged):
     path = damaged / "manifest.json"
     raw = json.loads(path.read_text())
-    raw["splits"]["train"]["num_targets"] = 10**9
+    raw["name"] = "another"
     path.write_text(json.dumps(raw))
     assert_refused(run("demo", "--dataset", damaged, "--num-events", "2000"), cwd, f"{path}: edited or torn")
 
@@ -232,7 +232,7 @@ def test_a_study_directory_that_is_a_file_is_refused(run, cwd, dataset, tmp_path
 
 
 def test_plan_of_the_demo_writes_its_dataset_alone_and_once(run, cwd, monkeypatch):
-    monkeypatch.setattr(generator, "demo", lambda: SMALL)
+    monkeypatch.setattr(domains, "demo", lambda: SMALL)
     first = run("--plan", "--num-events", "2000", "--widths", "16")
     assert (first.code, first.err) == (0, "")
     assert first.out.startswith("making generated logs in data/demo\n")
@@ -254,7 +254,8 @@ def test_another_recipe_in_the_study_directory_is_refused(run, cwd, dataset, tmp
     study_dir = tmp_path_factory.mktemp("study")
     flags = ("--dataset", dataset, "--study-dir", study_dir, "--num-events", "2000", "--widths", "16", "--plan")
     manifest = read_manifest(dataset)
-    config = StudyConfig(name="demo", widths=(16,), num_events=(2_000,), schedule="cosine")
+    cosine = Variant(schedule="cosine")
+    config = StudyConfig(name="demo", sizes=of_widths(16), num_events=(2_000,), variants=(cosine,), learning_rate=0.5)
     [job] = plan_study(config, manifest, dataset, study_dir).jobs
     row = result_row(job, job.cells[0], replace(manifest, fingerprint="f" * 64), "diverged", "loss nan")
     (study_dir / "cells").mkdir()
@@ -265,16 +266,15 @@ def test_another_recipe_in_the_study_directory_is_refused(run, cwd, dataset, tmp
         run(*flags),
         cwd,
         f"{study_dir}: its cells have dataset ffffffffffff, this run asks for {now}",
-        f"{study_dir}: its cells have schedule cosine, this run asks for wsd",
         "choose another --study-dir",
     )
     assert [p for p in study_dir.rglob("*") if p.is_file()] == [cell]
-    # The same recipe with another loss, then the study's own command.
+    # The same dataset with another rate; then another variant, which has nothing to do with these cells.
     row = result_row(job, job.cells[0], manifest, "diverged", "loss nan")
     cell.write_text(json.dumps(row))
-    done = run(*flags, "--schedule", "cosine", "--loss", "cvar")
-    assert_refused(done, cwd, "its cells have variant erm, this run asks for cvar-0.5", "choose another --study-dir")
-    assert run(*flags, "--schedule", "cosine").code == 0
+    done = run(*flags, "--schedule", "cosine")
+    assert_refused(done, cwd, "its erm-cosine cells of width 16, seed 0 follow another", "choose another --study-dir")
+    assert run(*flags).code == run(*flags, "--loss", "cvar").code == 0
 
 
 def test_in_a_process_of_its_own_plan_needs_no_ray_and_a_problem_no_traceback(dataset, tmp_path):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from behavegpt.config import plain
-from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.shards import write_dataset
+from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.data.vocab import Vocabulary
 from behavegpt.data.windows import Windows
 from behavegpt.schema import VOCABULARIES, WINDOW_LENGTH
-from behavegpt.study.config import StudyConfig
+from behavegpt.study.config import StudyConfig, Variant, of_widths
 from behavegpt.study.grid import Plan, plan_record
 from behavegpt.study.run import Study, open_study
 from behavegpt.train.config import Cell, ExecutionConfig, TrunkJob
@@ -41,7 +41,7 @@ def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     200 train windows, so 1,400 unique training targets; 4 windows of validation, 2 of test.
     """
     out = tmp_path_factory.mktemp("data") / "sparse"
-    splits, first_id = {}, 0
+    splits = {}
     for split, num in (("train", 200), ("val", 4), ("test", 2)):
         ids = np.full((num, WINDOW_LENGTH), 2, np.uint8)
         behavior = np.zeros_like(ids)
@@ -55,10 +55,9 @@ def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
             timestamp=np.zeros((num, WINDOW_LENGTH), np.int64),
             length=np.full(num, WINDOW_LENGTH, np.uint8),
             first_target=np.ones(num, np.uint8),
-            user=np.arange(num, dtype=np.uint32),
-            window_id=np.arange(first_id, first_id + num, dtype=np.uint64),
+            user=np.arange(num, dtype=np.uint64),
+            number=np.zeros(num, np.uint32),
         )
-        first_id += num
     vocabularies = {name: Vocabulary(("a", "b", "c"), (3, 2, 1)) for name in VOCABULARIES}
     write_dataset(out, splits, vocabularies, name="sparse", source={}, counts={}, seed=0)
     return out
@@ -71,15 +70,18 @@ def manifest(tiny: Path) -> Manifest:
 
 @pytest.fixture
 def make_config() -> ConfigMaker:
-    """Return a maker of a small study's configuration; keyword arguments change it."""
+    """Return a maker of a small study's configuration; keyword arguments change it, or its only variant."""
 
     def make(**changes: Any) -> StudyConfig:
-        settings = {
+        settings: dict[str, Any] = {
             "name": "test",
-            "widths": (12, 16),
+            "sizes": of_widths(12, 16),
             "num_events": (2_000, 4_000),
             "execution": ExecutionConfig(engine="torch"),
         }
+        own = {name: changes.pop(name) for name in ("schedule", "dro", "rate_factor") if name in changes}
+        if own:
+            settings["variants"] = (Variant(**own),)
         return StudyConfig(**(settings | changes))
 
     return make

@@ -18,10 +18,12 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.data.manifest import read_manifest
-from behavegpt.data.stream import local_tables, plan_reads, ray_tables
-from behavegpt.study.config import StudyConfig
+from behavegpt.data.plan import plan_reads
+from behavegpt.data.stream import local_tables, ray_tables
+from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
+from behavegpt.study.branch_check import compare, disagreements
+from behavegpt.study.config import StudyConfig, of_widths
 from behavegpt.study.run import open_study, run_study
 from behavegpt.train.config import ExecutionConfig
 
@@ -38,7 +40,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(**changes) -> StudyConfig:
-    return StudyConfig(**{"name": "small", "widths": (16, 12), "num_events": (5_000, 20_000, 150_000), **changes})
+    return StudyConfig(
+        **{"name": "small", "sizes": of_widths(16, 12, 8), "num_events": (5_000, 20_000, 150_000), **changes}
+    )
 
 
 def run(dataset: Path, study_dir: Path, study: StudyConfig) -> dict[tuple, float]:
@@ -51,12 +55,13 @@ def run(dataset: Path, study_dir: Path, study: StudyConfig) -> dict[tuple, float
 
 def test_the_stream_is_the_plan(ray_cluster, dataset):
     manifest = read_manifest(dataset)
-    import numpy as np
-
-    reads = plan_reads(dataset, manifest, np.concatenate([np.arange(2_000), np.arange(1_500, 2_500)]))
-    got, expected = (pa.concat_tables(list(source(reads))) for source in (ray_tables, local_tables))
-    assert got["window_id"].to_pylist() == expected["window_id"].to_pylist()
-    assert got["event"].to_pylist() == expected["event"].to_pylist()
+    # More reads than a task takes, of one window each: their order is the plan's whichever ends first.
+    ranges = [(0, 2_000), (1_500, 2_500), *((i, i + 3) for i in range(0, 200, 3))]
+    for rank, world_size in ((0, 1), (1, 2)):
+        reads = plan_reads(dataset, manifest, "train", ranges, rank, world_size)
+        got, expected = (pa.concat_tables(list(source(reads))) for source in (ray_tables, local_tables))
+        assert got["window_id"].to_pylist() == expected["window_id"].to_pylist()
+        assert got["event"].to_pylist() == expected["event"].to_pylist()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,8 @@ def undisturbed(ray_cluster, dataset, tmp_path_factory) -> tuple[Path, dict[tupl
 
 def test_a_study_fills_its_grid_and_a_rerun_trains_only_what_is_missing(undisturbed, dataset):
     study_dir, losses = undisturbed
-    assert len(losses) == 6
+    # Three trunks on a cluster that trains two at a time: one group trains two of them.
+    assert len(losses) == 9
     files = {p: p.stat().st_mtime_ns for p in (study_dir / "cells").iterdir()}
     assert not (study_dir / "lock").exists() and not (study_dir / "ray").exists()
     assert run(dataset, study_dir, config()) == losses
@@ -120,7 +126,9 @@ def test_a_killed_worker_changes_no_loss(undisturbed, dataset, tmp_path):
 
 def test_two_workers_give_the_losses_of_one(undisturbed, dataset, tmp_path):
     _, losses = undisturbed
-    two = config(widths=(16,), num_events=(5_000, 20_000), execution=ExecutionConfig(num_workers=2, zero_stage=1))
+    two = config(
+        sizes=of_widths(16), num_events=(5_000, 20_000), execution=ExecutionConfig(num_workers=2, zero_stage=1)
+    )
     for key, loss in run(dataset, tmp_path / "two", two).items():
         assert loss == pytest.approx(losses[key], abs=1e-5)
 
@@ -193,3 +201,34 @@ def test_ray_job_submit_runs_the_study_and_its_report(ray_cluster, dataset, tmp_
     assert "refused" in done.stdout + done.stderr
     assert done.returncode != 0
     assert json.loads((tmp_path / "study" / "report" / "fit.json").read_text())["refused"] is True
+
+
+def test_a_trunk_that_fails_is_rows_with_its_reason_and_takes_no_other_with_it(ray_cluster, dataset, tmp_path):
+    study = open_study(config(sizes=of_widths(8, 12), num_events=(5_000, 20_000)), dataset, tmp_path / "study")
+    broken = min(study.plan.jobs, key=lambda job: job.model.width)
+    # No checkpoint can be written where a file lies: the worker fails at every attempt.
+    broken.checkpoint_dir.parent.mkdir(parents=True)
+    broken.checkpoint_dir.write_text("in the way")
+    rows = {(row["width"], row["num_events"]): row for row in run_study(study).to_pylist()}
+    assert {key: row["status"] for key, row in rows.items()} == {
+        (8, 5_000): "crashed",
+        (8, 20_000): "crashed",
+        (12, 5_000): "completed",
+        (12, 20_000): "completed",
+    }
+    assert str(broken.checkpoint_dir) in rows[8, 20_000]["reason"]
+    broken.checkpoint_dir.unlink()
+    healed = run_study(open_study(study.config, dataset, study.study_dir)).to_pylist()
+    assert {row["status"] for row in healed} == {"completed"}
+    assert {row["loss"] for row in healed if row["width"] == 12} == {rows[12, d]["loss"] for d in (5_000, 20_000)}
+
+
+def test_branches_are_runs_of_their_own_to_the_last_bit(undisturbed, dataset):
+    study_dir, _ = undisturbed
+    study = open_study(config(), dataset, study_dir)
+    comparisons = compare(study, 2)
+    assert [one.difference for one in comparisons] == [0.0, 0.0]
+    assert all(one.cosine is not None and one.cosine != one.branch for one in comparisons)
+    assert disagreements(comparisons) == []
+    # The check is a study of its own: nothing of it is in the results.
+    assert {row["schedule"] for row in run_study(study).to_pylist()} == {"wsd"}

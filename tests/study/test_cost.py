@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.stream import local_tables
+from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
+from behavegpt.study.config import of_widths
 from behavegpt.study.estimate import plan_lines
-from behavegpt.study.grid import Cost, cost, plan_record, plan_study, step_plan
+from behavegpt.study.grid import Cost, cost, plan_record, plan_study, resolve
 from behavegpt.train import loop
 from behavegpt.train.config import ExecutionConfig
 from behavegpt.train.record import result_row
@@ -26,19 +27,19 @@ def test_events_and_steps_of_a_trunk_by_hand(plan):
     # Windows of 90 targets, one a step below 8,000 events. The branch to 2,000 leaves at the last step boundary up to
     # 1,600 (17 steps, 1,530 events) and takes 6 more steps, the last one cut: 23 x 90 = 2,070. The branch to 4,000
     # leaves at the last one up to 3,200 (35 steps, 3,150 events) and ends in step 45 (4,050).
-    shared = plan(widths=(12,))
+    shared = plan(sizes=of_widths(12))
     [job], [costs] = shared.jobs, shared.costs
     assert costs.events == 1_530 + (2_000 - 1_530) + (3_150 - 1_530) + (4_000 - 3_150) == 4_470
     assert costs.steps == costs.windows == 17 + 6 + 18 + 10
     assert [cell.num_windows for cell in job.cells] == [23, 45]
     # Two windows a step from 8,010 events (89 windows) on: the 11 windows left make 6 steps, the last one of a single
     # window. The branch to 9,000 leaves at 7,200 = 80 x 90 exactly.
-    whole = plan(widths=(12,), num_events=(9_000,))
+    whole = plan(sizes=of_widths(12), num_events=(9_000,))
     assert whole.costs == (Cost(events=7_200 + 1_800, windows=100, steps=80 + 9 + 6),)
     assert [cell.num_windows for cell in whole.jobs[0].cells] == [100]
     # 8,100 events fill 90 windows: the step that ends there would take two, and takes the first alone. The branch
     # leaves at 6,480 = 72 x 90.
-    even = plan(widths=(12,), num_events=(8_100,))
+    even = plan(sizes=of_widths(12), num_events=(8_100,))
     assert even.costs == (Cost(events=8_100, windows=90, steps=72 + 17 + 1),)
     assert [cell.num_windows for cell in even.jobs[0].cells] == [90]
 
@@ -49,8 +50,8 @@ def test_a_trunk_that_is_saved_on_the_way_costs_the_same(plan):
 
 
 def test_checkpoints_save_what_lies_before_them_by_hand(plan, make_config, manifest, tiny):
-    [job] = plan(widths=(12,)).jobs
-    steps = step_plan(make_config(widths=(12,)), manifest, tiny)
+    [job] = plan(sizes=of_widths(12)).jobs
+    _, steps, _ = resolve(make_config(sizes=of_widths(12)), manifest, tiny)
     # Both branches from their forks: 6 and 10 steps.
     assert cost(job, steps, {17, 35}) == Cost(events=470 + 850, windows=16, steps=16)
     # The fork of the larger cell does not help the smaller one, which comes first.
@@ -64,13 +65,13 @@ def test_checkpoints_save_what_lies_before_them_by_hand(plan, make_config, manif
 
 @pytest.mark.parametrize("schedule", ["wsd_independent", "cosine"])
 def test_events_and_steps_of_runs_of_their_own_by_hand(plan, schedule):
-    alone = plan(widths=(12,), schedule=schedule)
+    alone = plan(sizes=of_widths(12), schedule=schedule)
     assert alone.costs == (Cost(events=4_000, windows=45, steps=45), Cost(events=2_000, windows=23, steps=23))
 
 
 def test_flops_are_those_of_the_windows_where_few_events_have_a_behaviour(make_config, sparse, tmp_path):
     manifest = read_manifest(sparse)
-    planned = plan_study(make_config(widths=(16,), num_events=(140, 701)), manifest, sparse, tmp_path)
+    planned = plan_study(make_config(sizes=of_widths(16), num_events=(140, 701)), manifest, sparse, tmp_path)
     [job], [costs] = planned.jobs, planned.costs
     # Seven targets a window and one window a step: 140 targets are in 20 windows, 701 in 101. The branches leave at 112
     # (16 steps) and 560 (80 steps) exactly.
@@ -83,14 +84,14 @@ def test_flops_are_those_of_the_windows_where_few_events_have_a_behaviour(make_c
     assert [row["flops"] for row in rows] == [20 * window, 101 * window]
     # By the targets alone it would be a thirteenth.
     assert rows[0]["flops"] / (140 * window / 90) == pytest.approx(90 / 7)
-    record = plan_record(make_config(widths=(16,)), manifest, sparse, planned)
+    record = plan_record(make_config(sizes=of_widths(16)), manifest, sparse, planned)
     assert record["trunks"][0]["flops"] == 105 * window
     [line] = [line for line in plan_lines(planned, manifest, 0.0) if job.trunk_id in line]
     assert line.split()[4:6] == ["729", f"{105 * window:.2e}"]
 
 
 def test_a_cell_computes_on_the_windows_that_it_counts(make_config, sparse, tmp_path, monkeypatch):
-    plan = plan_study(make_config(widths=(4,), num_events=(150,)), read_manifest(sparse), sparse, tmp_path)
+    plan = plan_study(make_config(sizes=of_widths(4), num_events=(150,)), read_manifest(sparse), sparse, tmp_path)
     seen, real = [], loop.token_losses
     monkeypatch.setattr(
         loop, "token_losses", lambda logits, targets: seen.append(len(targets)) or real(logits, targets)

@@ -8,7 +8,15 @@ import pytest
 from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.study import estimate
-from behavegpt.study.estimate import estimate_seconds, matmul_flops_per_s, memory_bytes, plan_lines, trunk_seconds
+from behavegpt.study.config import of_widths
+from behavegpt.study.estimate import (
+    GROUP_START_S,
+    estimate_seconds,
+    matmul_flops_per_core,
+    memory_bytes,
+    plan_lines,
+    trunk_seconds,
+)
 from behavegpt.study.grid import Cost, Plan, plan_study
 from behavegpt.train.config import ExecutionConfig
 
@@ -26,19 +34,19 @@ def params(width: int, manifest) -> tuple[int, int]:
 
 
 def test_memory_by_hand(plan, manifest):
-    [job] = plan(widths=(16,)).jobs
+    [job] = plan(sizes=of_widths(16)).jobs
     total, _ = params(16, manifest)
     # One window of 90 positions; 34 values per position, block and unit of width, 4 bytes each (docstring's source).
     assert memory_bytes(job) == pytest.approx(600e6 + 16 * total + 4 * 90 * 34 * 2 * 16)
     # 9,000 events end at two windows a batch, which two workers share.
-    [job] = plan(widths=(16,), num_events=(9_000,)).jobs
+    [job] = plan(sizes=of_widths(16), num_events=(9_000,)).jobs
     assert memory_bytes(job) == pytest.approx(600e6 + 16 * total + 4 * 180 * 34 * 2 * 16)
     shared = replace(job, execution=ExecutionConfig(num_workers=2))
     assert memory_bytes(shared) == pytest.approx(600e6 + 16 * total + 4 * 90 * 34 * 2 * 16)
 
 
 def test_time_of_a_trunk_by_hand(plan, manifest):
-    planned = plan(widths=(16,))
+    planned = plan(sizes=of_widths(16))
     [job] = planned.jobs
     # Matrix products of a window's forward pass: 24 D^2 a position and block, the scores and weighted values over the
     # 90 x 90 square, and the head with 40 classes.
@@ -46,22 +54,23 @@ def test_time_of_a_trunk_by_hand(plan, manifest):
     # 51 windows whole, though the branches' last ones hold targets past their ends; twice the 12 validation windows.
     work = 3 * forward * 51 + forward * 12 * 2
     assert planned.costs == (cost := Cost(events=4_470, windows=51, steps=51),)
-    assert trunk_seconds(job, cost, manifest, 1e9) == pytest.approx(20 + 51 * 0.006 + work / (0.35 * 1e9))
+    assert trunk_seconds(job, cost, manifest, 1e9) == pytest.approx(2 + 51 * 0.006 + work / (0.35 * 1e9))
     three = replace(job, execution=ExecutionConfig(num_workers=3, cpus_per_worker=2))
-    assert trunk_seconds(three, cost, manifest, 1e9) == pytest.approx(20 + 51 * 0.006 + work / (0.35 * 6e9))
+    assert trunk_seconds(three, cost, manifest, 1e9) == pytest.approx(2 + 51 * 0.006 + work / (0.35 * 6e9))
     fewer = replace(job, train=replace(job.train, num_val_windows=3))
     work = 3 * forward * 51 + forward * 3 * 2
-    assert trunk_seconds(fewer, cost, manifest, 1e9) == pytest.approx(20 + 51 * 0.006 + work / (0.35 * 1e9))
+    assert trunk_seconds(fewer, cost, manifest, 1e9) == pytest.approx(2 + 51 * 0.006 + work / (0.35 * 1e9))
     # Two windows a step: steps, windows and events each count for what they cost.
     paired = Cost(events=400, windows=20, steps=10)
     work = 3 * forward * 20 + forward * 12 * 2
-    assert trunk_seconds(job, paired, manifest, 1e9) == pytest.approx(20 + 10 * 0.006 + work / (0.35 * 1e9))
+    assert trunk_seconds(job, paired, manifest, 1e9) == pytest.approx(2 + 10 * 0.006 + work / (0.35 * 1e9))
 
 
 @pytest.mark.parametrize(
     ("cores", "execution", "expected"),
     [
-        # Trunks of 50, 30, 20 and 10 s: on one core in turn; on two, 50 + 10 beside 30 + 20; on four, side by side.
+        # Trunks of 50, 30, 20 and 10 s: on one core in turn; on two, 50 + 10 beside 30 + 20; on four, side by side. A
+        # worker group starts once for all that it trains.
         (1, ExecutionConfig(), 110),
         (2, ExecutionConfig(), 60),
         (4, ExecutionConfig(), 50),
@@ -73,9 +82,10 @@ def test_time_of_a_trunk_by_hand(plan, manifest):
 def test_trunks_side_by_side(plan, manifest, monkeypatch, cores, execution, expected):
     seconds = {24: 50.0, 20: 30.0, 16: 20.0, 12: 10.0}
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    monkeypatch.setattr(estimate, "matmul_flops_per_s", lambda: 1e9)
+    monkeypatch.setattr(estimate, "matmul_flops_per_core", lambda: 1e9)
     monkeypatch.setattr(estimate, "trunk_seconds", lambda job, *_: seconds[job.model.width])
-    assert estimate_seconds(plan(widths=tuple(seconds), execution=execution), manifest) == expected
+    planned = plan(sizes=of_widths(*seconds), execution=execution)
+    assert estimate_seconds(planned, manifest) == GROUP_START_S + expected
 
 
 def test_nothing_to_train_takes_no_time(manifest):
@@ -83,12 +93,12 @@ def test_nothing_to_train_takes_no_time(manifest):
 
 
 def test_the_machines_rate_is_measured_within_reason():
-    assert 1e8 < matmul_flops_per_s() < 1e14
+    assert 1e8 < matmul_flops_per_core() < 1e14
 
 
 def test_the_table_has_a_line_per_trunk_and_the_totals(plan, manifest):
     planned = plan(seeds=(0, 1))
-    head, columns, *lines, sizes, totals, short, shorter, time = plan_lines(planned, manifest, 90.0)
+    head, columns, *lines, sizes, totals, alone, short, shorter, time = plan_lines(planned, manifest, 90.0)
     assert head == f"study test on tiny ({manifest.fingerprint[:12]})"
     assert columns.split() == ["trunk", "N", "total", "params", "cells", "events", "to", "train", "FLOPs", "memory"]
     assert len(lines) == 4
@@ -101,6 +111,8 @@ def test_the_table_has_a_line_per_trunk_and_the_totals(plan, manifest):
     assert sizes == "  D (unique training targets): 2,000, 4,000"
     assert "4 trunks, 8 cells, 17,880 events to train" in totals
     assert totals.endswith(" FLOPs")
+    # 4,470 of the 2,000 + 4,000 that two runs train.
+    assert alone == "  0.74 of the events that one run per cell would train"
     assert [short.split(",")[0], shorter.split(",")[0]] == ["  note: D = 2", "  note: D = 4"]
     assert time == "  what is missing takes about 1.5 minutes on this machine"
     # 51 windows each; a position of a window costs 6 FLOPs a matrix weight, and the attention besides.
@@ -112,6 +124,7 @@ def test_the_table_has_a_line_per_trunk_and_the_totals(plan, manifest):
 
 def test_a_plan_without_notes_ends_with_its_totals_and_the_time(plan, manifest):
     silent = replace(plan(), notes=())
-    *_, totals, time = plan_lines(silent, manifest, 6.0)
+    *_, totals, alone, time = plan_lines(silent, manifest, 6.0)
+    assert alone.startswith("  0.74 of")
     assert "2 trunks, 4 cells, 8,940 events to train" in totals
     assert time == "  what is missing takes about 0.1 minutes on this machine"

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.data.manifest import read_manifest
+from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.errors import InputError
 from behavegpt.loss.dro import DroConfig
 from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
+from behavegpt.study.config import of_widths
 from behavegpt.study.grid import Plan, plan_record, plan_study
 from behavegpt.train.config import ExecutionConfig
 
@@ -39,7 +40,7 @@ def test_the_grid_has_every_cell_once_largest_models_first(plan):
 
 
 def test_a_job_holds_absolute_paths_for_workers_elsewhere(plan, tiny, tmp_path):
-    [job] = plan(widths=(12,)).jobs
+    [job] = plan(sizes=of_widths(12)).jobs
     assert job.dataset == tiny.resolve()
     assert job.study_dir == (tmp_path / "study").resolve()
     assert job.keep_final is False
@@ -48,7 +49,7 @@ def test_a_job_holds_absolute_paths_for_workers_elsewhere(plan, tiny, tmp_path):
 def test_ids_are_the_same_in_every_call_order_and_directory(plan, make_config, manifest, tiny, tmp_path):
     ids = cell_ids(plan())
     assert cell_ids(plan()) == ids
-    assert cell_ids(plan(widths=(16, 12), num_events=(4_000, 2_000))) == ids
+    assert cell_ids(plan(sizes=of_widths(16, 12), num_events=(4_000, 2_000))) == ids
     assert cell_ids(plan_study(make_config(name="other"), manifest, tiny, tmp_path / "elsewhere")) == ids
 
 
@@ -80,8 +81,9 @@ def test_gpus_train_in_another_precision_so_their_cells_are_others(plan):
 
 
 SCIENCE = [
-    {"widths": (20, 24)},
-    {"depth": 3},
+    {"sizes": of_widths(20, 24)},
+    {"sizes": of_widths(12, 16, depth=3)},
+    {"rate_factor": 0.5},
     {"seeds": (1,)},
     {"learning_rate": 0.123},
     {"schedule": "cosine"},

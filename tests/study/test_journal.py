@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from behavegpt.errors import InputError
+from behavegpt.study.config import of_widths
 from behavegpt.study.grid import plan_study
 from behavegpt.study.journal import read_cells, record_failure
 from behavegpt.train.record import finished
@@ -75,7 +76,7 @@ def test_each_cell_has_one_row(tmp_path):
 @pytest.fixture
 def job(make_config, manifest, tiny, tmp_path):
     """Return a trunk with cells of 2,000 and of 4,000 events."""
-    [job] = plan_study(make_config(widths=(12,)), manifest, tiny, tmp_path).jobs
+    [job] = plan_study(make_config(sizes=of_widths(12)), manifest, tiny, tmp_path).jobs
     return job
 
 

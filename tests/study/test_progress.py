@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from behavegpt.study import progress
+from behavegpt.study.config import of_widths
 from behavegpt.study.grid import Cost, Plan, plan_study
 from behavegpt.study.progress import show_progress
 from behavegpt.train.metrics import write_note
@@ -17,7 +18,7 @@ TOTAL = 4_470
 
 @pytest.fixture
 def job(make_config, manifest, tiny, tmp_path):
-    [job] = plan_study(make_config(widths=(12,)), manifest, tiny, tmp_path / "study").jobs
+    [job] = plan_study(make_config(sizes=of_widths(12)), manifest, tiny, tmp_path / "study").jobs
     job.curve_path.parent.mkdir(parents=True)
     return job
 

@@ -10,6 +10,7 @@ import pytest
 from behavegpt.errors import InputError
 from behavegpt.schema import RESULT_SCHEMA, STATUSES
 from behavegpt.study import results
+from behavegpt.study.config import of_widths
 from behavegpt.study.grid import plan_study
 from behavegpt.study.journal import record_failure
 from behavegpt.study.results import write_results
@@ -37,7 +38,7 @@ def test_the_table_has_the_shared_schema_and_every_value_of_the_cell_files(study
     rows = {row["cell_id"]: row for row in stored.to_pylist()}
     assert len(rows) == 4
     for path in (study_dir / "cells").iterdir():
-        assert rows[path.stem] == json.loads(path.read_text())
+        assert rows[path.stem] == json.loads(path.read_text()) | {"loss_seed_sd": None}
     assert {row["loss"] for row in rows.values()} == {2.8, 2.6}
 
 
@@ -52,7 +53,7 @@ def test_rows_rise_by_params_events_and_seed(make_config, manifest, tiny, tmp_pa
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_keeps_its_row(status, make_config, manifest, tiny, tmp_path):
-    [job] = plan_study(make_config(widths=(12,), num_events=(2_000,)), manifest, tiny, tmp_path).jobs
+    [job] = plan_study(make_config(sizes=of_widths(12), num_events=(2_000,)), manifest, tiny, tmp_path).jobs
     record_failure(tmp_path, result_row(job, job.cells[0], manifest, status, "why"))
     [row] = write_results(tmp_path).to_pylist()
     assert (row["status"], row["reason"], row["loss"], row["wall_s"]) == (status, "why", None, None)
@@ -113,3 +114,42 @@ def test_an_edited_value_of_the_wrong_type_is_named(study):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"loss": "low"}))
     with pytest.raises(InputError, match=path.name):
         write_results(study_dir)
+
+
+def noisy(losses: dict[tuple, list[float]]) -> list[dict]:
+    """Return completed rows by (variant, num_params, num_events): a seed for each loss."""
+    names = ("variant", "num_params", "num_events")
+    return [
+        dict(zip(names, key, strict=True)) | {"depth": 2, "status": "completed", "loss": loss, "seed": seed}
+        for key, values in losses.items()
+        for seed, loss in enumerate(values)
+    ]
+
+
+def test_noise_between_seeds_is_pooled_over_sizes_by_hand():
+    rows = noisy(
+        {
+            ("erm", 100, 5): [2.0, 2.2],  # variance 0.02, one degree of freedom
+            ("erm", 900, 5): [1.0, 1.1, 1.2],  # variance 0.01, two
+            ("erm", 100, 9): [1.5],
+            ("cvar-0.5", 100, 5): [3.0, 3.0],
+        }
+    )
+    assert results.seed_noise(rows) == {
+        ("erm", 5): pytest.approx(((0.02 + 2 * 0.01) / 3) ** 0.5),
+        ("cvar-0.5", 5): 0.0,
+    }
+    failed = [row | {"status": "diverged", "loss": None} for row in noisy({("erm", 100, 9): [0.0]})]
+    assert ("erm", 9) not in results.seed_noise(rows + failed)
+
+
+def test_every_row_carries_the_noise_of_its_data_size(make_config, manifest, tiny, tmp_path, write_cell):
+    plan = plan_study(make_config(seeds=(1, 2)), manifest, tiny, tmp_path)
+    for job in plan.jobs:
+        for cell in job.cells:
+            write_cell(job, cell, loss=2.0 + 0.1 * job.train.seed * (cell.num_events == 2_000))
+    table = write_results(tmp_path)
+    # Two seeds 0.1 apart: a standard deviation of 0.1 / sqrt(2); none at the other data size.
+    expected = {2_000: 0.1 / 2**0.5, 4_000: 0.0}
+    for row in table.to_pylist():
+        assert row["loss_seed_sd"] == pytest.approx(expected[row["num_events"]])

@@ -11,10 +11,13 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from behavegpt.errors import InputError
+from behavegpt.errors import DirectoryBusyError, InputError
+from behavegpt.lease import lease
+from behavegpt.study.config import of_widths
 from behavegpt.study.grid import Cost
 from behavegpt.study.journal import record_failure
 from behavegpt.study.run import Study, open_study, run_study
+from behavegpt.study.stale import mark_stale
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:
@@ -65,10 +68,10 @@ def test_a_finished_study_gives_its_table_without_training_or_ray(finished):
 import sys
 sys.modules |= {"ray": None, "deepspeed": None}
 from pathlib import Path
-from behavegpt.study.config import StudyConfig
+from behavegpt.study.config import StudyConfig, of_widths
 from behavegpt.study.run import open_study, run_study
 
-config = StudyConfig(name="test", widths=(12, 16), num_events=(2_000, 4_000))
+config = StudyConfig(name="test", sizes=of_widths(12, 16), num_events=(2_000, 4_000))
 table = run_study(open_study(config, Path(sys.argv[1]), Path(sys.argv[2])))
 print(table.num_rows)
 """
@@ -117,15 +120,16 @@ def train(monkeypatch, write_cell):
     """Return the missing cells that each sweep was asked for; the sweep writes them without training."""
     swept = []
 
-    def sweep(jobs, manifest, study_dir, concurrent):
+    def sweep(packs, manifest, study_dir, concurrent):
         assert (study_dir / "lock").exists()
-        (study_dir / "ray" / "tune").mkdir(parents=True)
-        swept.append([cell.cell_id for job in jobs for cell in job.cells])
+        (study_dir / "ray" / "tune").mkdir(parents=True, exist_ok=True)
+        jobs = [job for pack in packs for job in pack.jobs]
+        swept.append(sorted(cell.cell_id for job in jobs for cell in job.cells))
         for job in jobs:
             for cell in job.cells:
                 write_cell(job, cell)
 
-    tuner = SimpleNamespace(connect=lambda: {"CPU": 2.0}, max_concurrent=lambda *_: 1, sweep=sweep)
+    tuner = SimpleNamespace(connect=lambda: {"CPU": 3.0}, sweep=sweep)
     monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", tuner)
     return swept
 
@@ -137,7 +141,7 @@ def test_a_run_trains_what_is_missing_and_leaves_its_records(make_config, tiny, 
     cell_path(study, 1, 0).unlink()
     assert run_study(study).num_rows == 4
     ids = [cell.cell_id for job in study.plan.jobs for cell in job.cells]
-    assert train == [ids, ids[2:3]]
+    assert train == [sorted(ids), ids[2:3]]
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"dataset": {"na', '{"config": {"depth": 3}, "dataset": {}}'])
@@ -152,7 +156,7 @@ def test_a_damaged_plan_is_rewritten(finished, train, content):
 
 
 def test_a_grown_grid_is_in_the_new_plan(finished, train):
-    run_study(open_study(replace(finished.config, widths=(12, 16, 20)), finished.dataset, finished.study_dir))
+    run_study(open_study(replace(finished.config, sizes=of_widths(12, 16, 20)), finished.dataset, finished.study_dir))
     record = json.loads((finished.study_dir / "plan.json").read_text())
     assert [trunk["width"] for trunk in record["trunks"]] == [20, 16, 12]
     assert len(train[0]) == 2
@@ -162,7 +166,7 @@ def test_an_interrupted_run_keeps_its_cells_and_gives_the_directory_back(finishe
     def sweep(*_):
         raise KeyboardInterrupt
 
-    tuner = SimpleNamespace(connect=lambda: {}, max_concurrent=lambda *_: 1, sweep=sweep)
+    tuner = SimpleNamespace(connect=lambda: {"CPU": 2.0}, sweep=sweep)
     monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", tuner)
     cell_path(finished, 0, 0).unlink()
     with pytest.raises(KeyboardInterrupt):
@@ -172,11 +176,43 @@ def test_an_interrupted_run_keeps_its_cells_and_gives_the_directory_back(finishe
 
 
 def test_a_cluster_that_is_too_small_leaves_nothing_behind(make_config, tiny, tmp_path, monkeypatch):
-    def refuse(*_):
-        raise InputError("one trunk needs 1.5 CPUs")
-
-    tuner = SimpleNamespace(connect=lambda: {"CPU": 1.0}, max_concurrent=refuse, sweep=None)
-    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", tuner)
-    with pytest.raises(InputError):
+    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", SimpleNamespace(connect=lambda: {"CPU": 1.0}, sweep=None))
+    with pytest.raises(InputError, match=r"one trunk needs 1\.5 CPUs"):
         run_study(open_study(make_config(), tiny, tmp_path / "study"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trunk_keeps_the_workers_that_wrote_its_checkpoints(make_config, tiny, tmp_path, train):
+    study = open_study(make_config(), tiny, tmp_path / "study")
+    large, small = study.plan.jobs
+    manifest = large.checkpoint_dir / "step-00000017" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"execution": {"num_workers": 2}}))
+    torn = small.checkpoint_dir / "step-00000017" / "manifest.json"
+    torn.parent.mkdir(parents=True)
+    torn.write_text("{")
+    run_study(study)
+    rows = run_study(study).to_pylist()
+    assert {(row["width"], row["world_size"]) for row in rows} == {(16, 2), (12, 1)}
+    # The larger groups come first: one sweep for each number of workers.
+    assert train == [sorted(c.cell_id for c in job.cells) for job in (large, small)]
+
+
+def test_on_a_cluster_that_is_too_small_for_the_old_workers_a_trunk_starts_anew(make_config, tiny, tmp_path, train):
+    study = open_study(make_config(), tiny, tmp_path / "study")
+    manifest = study.plan.jobs[0].checkpoint_dir / "step-00000017" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"execution": {"num_workers": 4}}))
+    assert {row["world_size"] for row in run_study(study).to_pylist()} == {1}
+
+
+def test_a_finished_study_is_not_rewritten_while_another_run_holds_it(finished):
+    with lease(finished.study_dir), pytest.raises(DirectoryBusyError):
+        run_study(finished)
+    assert not (finished.study_dir / "results.parquet").exists()
+
+
+def test_a_study_whose_dataset_lost_users_takes_no_new_cells(finished):
+    mark_stale([finished.study_dir], [finished.manifest.fingerprint])
+    with pytest.raises(InputError, match=f"{finished.study_dir}: stale since"):
+        open_study(finished.config, finished.dataset, finished.study_dir)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from behavegpt.data.generator import GeneratorConfig, write_generated
+from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.errors import InputError
 from behavegpt.loss.dro import DroConfig
 from behavegpt.study import recipe
+from behavegpt.study.config import Variant, of_widths
 from behavegpt.study.grid import plan_study
 from behavegpt.study.journal import record_failure
 from behavegpt.study.run import Study, open_study
@@ -26,32 +27,13 @@ def cell_path(study: Study, job: int, cell: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("change", "difference"),
-    [
-        ({"depth": 3}, "its cells have depth 2, this run asks for 3"),
-        ({"schedule": "cosine"}, "its cells have schedule wsd, this run asks for cosine"),
-        ({"dro": DroConfig(eps=0.25)}, "its cells have variant erm, this run asks for cvar-0.25"),
-    ],
-)
-def test_another_recipe_in_the_same_directory_is_refused_with_the_difference(finished, change, difference):
-    before = snapshot(finished.study_dir)
-    with pytest.raises(InputError) as caught:
-        open_study(replace(finished.config, **change), finished.dataset, finished.study_dir)
-    assert caught.value.problems == (
-        f"{finished.study_dir}: {difference}",
-        "choose another --study-dir for another study",
-    )
-    assert snapshot(finished.study_dir) == before
-
-
-@pytest.mark.parametrize(
     "change",
     [
         {"learning_rate": 0.5},
         {"num_val_windows": 5},
         {"execution": ExecutionConfig(use_gpu=True)},
         {"num_events": (2_000, 4_000, 5_000), "learning_rate": 0.5},
-        {"widths": (16, 20, 12), "seeds": (0, 1), "learning_rate": 0.5},
+        {"sizes": of_widths(16, 20, 12), "seeds": (0, 1), "learning_rate": 0.5},
     ],
 )
 def test_a_recipe_that_differs_elsewhere_is_refused_with_both_trunks(finished, change):
@@ -65,7 +47,7 @@ def test_a_recipe_that_differs_elsewhere_is_refused_with_both_trunks(finished, c
     # 0.19 / width is the recipe's rate.
     rates = {12: "0.0158333", 16: "0.011875"}
     possible = {
-        f"{finished.study_dir}: its cells of width {w}, seed 0 follow another recipe "
+        f"{finished.study_dir}: its erm cells of width {w}, seed 0 follow another recipe "
         f"(trunk {old[w]}, learning rate {rates[w]}) than this run's (trunk {new_ids[w]})"
         for w in (12, 16)
     }
@@ -95,14 +77,13 @@ def test_runs_of_their_own_are_compared_by_data_size(make_config, tiny, tmp_path
         open_study(replace(config, learning_rate=0.5, num_events=(4_000,)), tiny, tmp_path / "study")
 
 
-def test_every_difference_is_named_at_once(finished):
-    changed = replace(finished.config, depth=1, schedule="cosine", dro=DroConfig(eps=0.5))
+def test_every_cell_of_another_recipe_is_named_at_once(finished):
     with pytest.raises(InputError) as caught:
-        open_study(changed, finished.dataset, finished.study_dir)
-    assert [p.split("its cells have ")[1] for p in caught.value.problems[:-1]] == [
-        "depth 2, this run asks for 1",
-        "schedule wsd, this run asks for cosine",
-        "variant erm, this run asks for cvar-0.5",
+        open_study(replace(finished.config, learning_rate=0.5), finished.dataset, finished.study_dir)
+    *problems, _ = caught.value.problems
+    assert sorted(p.split("its erm cells of ")[1].split(" follow")[0] for p in problems) == [
+        "width 12, seed 0",
+        "width 16, seed 0",
     ]
 
 
@@ -111,8 +92,34 @@ def test_a_failed_cell_of_another_recipe_is_refused_too(finished):
         row = json.loads(path.read_text())
         path.unlink()
         record_failure(finished.study_dir, row | {"status": "oom", "loss": None})
-    with pytest.raises(InputError, match="its cells have depth 2, this run asks for 3"):
-        open_study(replace(finished.config, depth=3), finished.dataset, finished.study_dir)
+    with pytest.raises(InputError, match="follow another recipe"):
+        open_study(replace(finished.config, learning_rate=0.5), finished.dataset, finished.study_dir)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"variants": (Variant(dro=DroConfig(eps=0.5)),)},
+        {"variants": (Variant(schedule="cosine"),)},
+        {"variants": (Variant(rate_factor=2.0),)},
+        {"sizes": of_widths(12, 16, depth=3)},
+    ],
+)
+def test_another_variant_or_depth_is_a_further_part_of_the_grid(finished, change):
+    alone = open_study(replace(finished.config, **change), finished.dataset, finished.study_dir)
+    assert alone.missing().num_cells == 4
+    both = {name: (*getattr(finished.config, name), *values) for name, values in change.items()}
+    study = open_study(replace(finished.config, **both), finished.dataset, finished.study_dir)
+    assert (study.plan.num_cells, study.missing().num_cells) == (8, 4)
+
+
+def test_a_variant_of_one_name_and_two_recipes_is_refused(finished, write_cell):
+    robust = replace(finished.config, variants=(Variant(dro=DroConfig(eps=0.5)),))
+    study = open_study(robust, finished.dataset, finished.study_dir)
+    write_cell(study.plan.jobs[0], study.plan.jobs[0].cells[0])
+    other = replace(finished.config, variants=(Variant(dro=DroConfig(eps=0.5, ema=0.3)),))
+    with pytest.raises(InputError, match=r"its cvar-0\.5 cells of width 16, seed 0 follow another recipe"):
+        open_study(other, finished.dataset, finished.study_dir)
 
 
 def test_another_dataset_in_the_same_directory_is_refused_with_both_fingerprints(finished, tmp_path):
@@ -128,10 +135,10 @@ def test_another_dataset_in_the_same_directory_is_refused_with_both_fingerprints
 @pytest.mark.parametrize(
     "change",
     [
-        {"widths": (12, 16, 20)},
+        {"sizes": of_widths(12, 16, 20)},
         {"num_events": (1_000, 2_000, 4_000)},
         {"seeds": (0, 1)},
-        {"widths": (16,)},
+        {"sizes": of_widths(16)},
         {"name": "renamed"},
         {"execution": ExecutionConfig(num_workers=2, zero_stage=1)},
         {"execution": ExecutionConfig(checkpoint_steps=5)},
@@ -139,7 +146,7 @@ def test_another_dataset_in_the_same_directory_is_refused_with_both_fingerprints
 )
 def test_the_grid_and_the_execution_may_change(finished, change):
     study = open_study(replace(finished.config, **change), finished.dataset, finished.study_dir)
-    added = {"widths": 2, "num_events": 2, "seeds": 4} if change != {"widths": (16,)} else {}
+    added = {"sizes": 2, "num_events": 2, "seeds": 4} if change != {"sizes": of_widths(16)} else {}
     assert study.missing().num_cells == added.get(next(iter(change)), 0)
 
 
@@ -158,7 +165,9 @@ def test_an_edited_cell_is_named(finished):
     assert problem.startswith(f"{path}: not a cell file")
 
 
-@pytest.mark.parametrize("lost", ["dataset_fingerprint", "schedule", "width", "learning_rate", "trunk_id"])
+@pytest.mark.parametrize(
+    "lost", ["dataset_fingerprint", "variant", "width", "depth", "num_heads", "learning_rate", "trunk_id"]
+)
 def test_a_cell_that_lost_a_value_is_named(finished, lost):
     path = cell_path(finished, 0, 0)
     row = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""How a failure is named, from texts as Python, torch and Ray write them, and how many trunks fit a cluster."""
+"""How a failure is named, from texts as Python, torch and Ray write them, and what becomes of a pack."""
 
 import traceback
 
@@ -8,8 +8,10 @@ import torch
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from behavegpt.errors import InputError
-from behavegpt.study.tuner import explain, max_concurrent
-from behavegpt.train.config import ExecutionConfig
+from behavegpt.study.config import of_widths
+from behavegpt.study.grid import plan_study
+from behavegpt.study.tuner import explain, train_pack
+from behavegpt.train.record import finished
 
 RAY_MEMORY_MONITOR = """Task was killed due to the node running low on memory.
 Memory on the node (IP: 10.0.0.7, ID: e5d9) where the task (actor ID: 9a1b, name=RayTrainWorker.__init__, pid=4242, \
@@ -148,46 +150,55 @@ def test_a_reason_is_one_short_line_and_a_traceback_keeps_its_end():
     assert failure.traceback.endswith("x\n")
 
 
-@pytest.mark.parametrize(
-    ("execution", "cluster", "expected"),
-    [
-        # A trunk's workers, and half a CPU for its two readers of a quarter each.
-        (ExecutionConfig(), {"CPU": 1.5}, 1),
-        (ExecutionConfig(), {"CPU": 2.0}, 1),
-        (ExecutionConfig(), {"CPU": 2.99}, 1),
-        (ExecutionConfig(), {"CPU": 3.0}, 2),
-        (ExecutionConfig(), {"CPU": 16.0, "memory": 1e9}, 10),
-        (ExecutionConfig(num_workers=2, cpus_per_worker=2), {"CPU": 16.0}, 3),
-        (ExecutionConfig(num_workers=4), {"CPU": 4.5}, 1),
-        # GPUs do not count on CPUs; on GPUs the scarcer of both decides.
-        (ExecutionConfig(), {"CPU": 6.0, "GPU": 1.0}, 4),
-        (ExecutionConfig(num_workers=2, use_gpu=True), {"CPU": 64.0, "GPU": 5.0}, 2),
-        (ExecutionConfig(num_workers=2, use_gpu=True), {"CPU": 5.0, "GPU": 8.0}, 2),
-        (ExecutionConfig(num_workers=2, use_gpu=True), {"CPU": 4.9, "GPU": 8.0}, 1),
-    ],
-)
-def test_trunks_side_by_side_by_hand(execution, cluster, expected):
-    assert max_concurrent(execution, cluster) == expected
+@pytest.fixture
+def jobs(make_config, manifest, tiny, tmp_path):
+    """Return three trunks of two cells each."""
+    return plan_study(make_config(sizes=of_widths(8, 12, 16)), manifest, tiny, tmp_path / "study").jobs
+
+
+class Group:
+    """A worker group that trains by writing cell files, and fails at the trunks that it was told to."""
+
+    def __init__(self, write_cell, failing) -> None:
+        self.write_cell, self.failing, self.started = write_cell, failing, []
+
+    def __call__(self, jobs) -> None:
+        self.started.append([job.model.width for job in jobs])
+        for job in jobs:
+            if self.failing.get(job.model.width, 0) > 0:
+                self.failing[job.model.width] -= 1
+                raise RuntimeError(f"width {job.model.width}")
+            for cell in job.cells:
+                self.write_cell(job, cell)
 
 
 @pytest.mark.parametrize(
-    ("execution", "cluster", "needs", "has"),
+    ("failing", "started", "lost"),
     [
-        (ExecutionConfig(), {"CPU": 1.0}, "1.5 CPUs (1 workers", "1 CPUs and 0 GPUs"),
-        (ExecutionConfig(), {}, "1.5 CPUs (1 workers", "0 CPUs and 0 GPUs"),
-        (ExecutionConfig(num_workers=4, cpus_per_worker=2), {"CPU": 8.0}, "8.5 CPUs (4 workers", "8 CPUs and 0 GPUs"),
-        (ExecutionConfig(use_gpu=True), {"CPU": 8.0}, "1.5 CPUs and 1 GPUs (1 workers", "8 CPUs and 0 GPUs"),
-        (
-            ExecutionConfig(num_workers=3, use_gpu=True),
-            {"CPU": 64.0, "GPU": 2.0},
-            "3.5 CPUs and 3 GPUs (3 workers",
-            "64 CPUs and 2 GPUs",
-        ),
+        ({}, [[16, 12, 8]], []),
+        # The first one of a group is given up at once, and the others go on in a new group.
+        ({16: 9}, [[16, 12, 8], [12, 8]], [16]),
+        # A later one may have been hit by what ended the group: it gets a group in which it is the first.
+        ({12: 1}, [[16, 12, 8], [12, 8]], []),
+        ({12: 9}, [[16, 12, 8], [12, 8], [8]], [12]),
+        ({8: 9}, [[16, 12, 8], [8]], [8]),
+        ({16: 9, 12: 9, 8: 9}, [[16, 12, 8], [12, 8], [8]], [16, 12, 8]),
     ],
 )
-def test_a_trunk_that_never_fits_is_refused_with_both_sides(execution, cluster, needs, has):
-    with pytest.raises(InputError) as caught:
-        max_concurrent(execution, cluster)
-    [problem] = caught.value.problems
-    assert problem.startswith(f"one trunk needs {needs}")
-    assert problem.endswith(f"the cluster has {has}")
+def test_a_trunk_that_fails_takes_no_other_with_it(jobs, write_cell, failing, started, lost):
+    group = Group(write_cell, dict(failing))
+    errors = train_pack(jobs, group)
+    assert group.started == started
+    assert list(errors) == [job.trunk_id for job in jobs if job.model.width in lost]
+    for job in jobs:
+        assert all(finished(job, cell) for cell in job.cells) is (job.model.width not in lost)
+        if job.model.width in lost:
+            assert explain(errors[job.trunk_id]).reason == f"RuntimeError: width {job.model.width}"
+
+
+def test_a_group_that_fails_after_its_last_cell_blames_nobody(jobs, write_cell):
+    def fit(jobs) -> None:
+        Group(write_cell, {})(jobs)
+        raise RuntimeError("while it ended")
+
+    assert train_pack(jobs, fit) == {}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from behavegpt.data.generator import GeneratorConfig, write_generated
 from behavegpt.data.manifest import read_manifest
+from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.model.config import for_width
 from behavegpt.train.config import Cell, ExecutionConfig, TrainConfig, TrunkJob
 
@@ -42,6 +42,7 @@ def make_job(dataset: Path, tmp_path: Path) -> JobMaker:
         settings = {"learning_rate": 0.01, "warmup_steps": 5, "batch_ramp": ((0, 1), (1_000, 2))} | recipe
         return TrunkJob(
             study="test",
+            variant="erm",
             trunk_id="trunk",
             model=for_width(16, vocabulary_sizes=read_manifest(dataset).vocabulary_sizes),
             train=TrainConfig(**settings),

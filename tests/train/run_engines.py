@@ -38,6 +38,7 @@ def main(dataset: Path, out: Path, rank: int, world_size: int, port: str, *execu
         loop.token_losses = poisoned(30) if poison else token_losses
         job = TrunkJob(
             study="engines",
+            variant="cvar-0.5",
             trunk_id=f"{engine}{stage}x{world_size}",
             model=for_width(16, vocabulary_sizes=read_manifest(dataset).vocabulary_sizes),
             train=recipe,

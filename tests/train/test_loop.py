@@ -1,8 +1,11 @@
 """The loop without a cluster: what D means, what a branch equals, and that a resumed run is the undisturbed one."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.special import log_softmax
@@ -10,6 +13,7 @@ from scipy.special import log_softmax
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.stream import local_tables
 from behavegpt.loss.dro import DroConfig
+from behavegpt.loss.nll import token_losses
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.train import loop
 from behavegpt.train.checkpoint import saved_steps
@@ -168,3 +172,18 @@ def test_validation_is_the_plain_mean_over_scored_targets(make_job, dataset):
     assert result.loss == pytest.approx(np.mean(values), rel=1e-6)
     # All windows have 90 targets, so the ratio estimator is the plain standard error of the window means.
     assert result.stderr == pytest.approx(np.std(windows, ddof=1) / 90 / np.sqrt(7), rel=1e-5)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_shard_that_changes_under_the_run_is_named_before_a_loss_is_computed(make_job, tmp_path, monkeypatch, split):
+    job = make_job()
+    damaged = replace(job, dataset=shutil.copytree(job.dataset, tmp_path / "damaged"))
+    path = damaged.dataset / split / "part-00000.parquet"
+    losses_computed = []
+    monkeypatch.setattr(loop, "token_losses", lambda *args: losses_computed.append(args) or token_losses(*args))
+    data = bytearray(path.read_bytes())
+    data[pq.read_metadata(path).row_group(3).column(2).data_page_offset + 30] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(OSError, match=rf"^{path}: damaged or not this dataset's: row group 3 does not match"):
+        run(damaged)
+    assert losses_computed == [] and not damaged.cell_dir.exists()

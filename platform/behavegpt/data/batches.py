@@ -1,7 +1,7 @@
 """Cut a worker's stream of tables into the rows of each optimiser step.
 
-In: tables in stream order and, for each step, how many of its windows fall to this rank. Out: one `Batch` a step, as
-numpy arrays ready for torch. Legend: B windows of this rank in the step, I = NUM_INPUTS positions.
+In: tables in stream order and, for each step, how many of its windows fall to this rank (stream.py has both). Out: one
+`Batch` a step, as numpy arrays ready for torch. Legend: B windows of this rank in the step, I = NUM_INPUTS positions.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from behavegpt.data.windows import target_mask
+from behavegpt.data.windows import as_matrix, target_mask
 from behavegpt.schema import FEATURES, NUM_INPUTS
 
 
@@ -23,12 +23,7 @@ class Batch:
     targets: np.ndarray
     """(B, I) int64: the class of the next event's behaviour (id - 1), -1 where there is nothing to score."""
     window_id: np.ndarray
-    """(B,)"""
-
-
-def rank_windows(first: int, last: int, rank: int, world_size: int) -> np.ndarray:
-    """Return the stream indices in [first, last) that fall to this rank: every world_size-th."""
-    return np.arange(first + rank, last, world_size)
+    """(B,) uint64."""
 
 
 def cut(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[Batch]:
@@ -54,7 +49,7 @@ def cut(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[Batch]:
 
 def to_batch(table: pa.Table) -> Batch:
     """Return the batch of a table of stream columns."""
-    columns = {name: _matrix(table[name]) for name in (*FEATURES, "behavior")}
+    columns = {name: as_matrix(table[name]) for name in (*FEATURES, "behavior")}
     scored = target_mask(columns["behavior"], table["first_target"].to_numpy())
     targets = np.where(scored, columns["behavior"].astype(np.int64) - 1, -1)
     features = {name: columns[name][:, :NUM_INPUTS].astype(np.int64) for name in FEATURES}
@@ -72,8 +67,3 @@ def keep_targets(batch: Batch, keep_B: np.ndarray) -> Batch:
     order = np.cumsum(batch.targets >= 0, axis=1)
     targets = np.where(order <= keep_B[:, None], batch.targets, -1)
     return Batch(batch.features, targets, batch.window_id)
-
-
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    values = column.combine_chunks()
-    return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)

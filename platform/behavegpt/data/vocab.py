@@ -7,11 +7,10 @@ head to tail. Values that training never saw map to OTHER_ID.
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from behavegpt.schema import FIRST_KNOWN_ID, OTHER_ID, PADDING_ID
+from behavegpt.schema import FIRST_KNOWN_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +25,6 @@ class Vocabulary:
     def size(self) -> int:
         """Rows of the embedding table: the known values, padding and other."""
         return len(self.values) + FIRST_KNOWN_ID
-
-
-def learn_vocabulary(codes: np.ndarray, values: pa.Array, in_training: np.ndarray) -> tuple[Vocabulary, np.ndarray]:
-    """Return the vocabulary of the training events, and the id of every event's value.
-
-    Args:
-        codes: (R,) index into `values`, negative where the value is missing.
-        values: Distinct texts, ascending.
-        in_training: (R,) booleans.
-
-    Returns:
-        The vocabulary and (R,) uint32 ids: PADDING_ID where missing, OTHER_ID where training never saw the value.
-    """
-    counts = np.bincount(codes[in_training & (codes >= 0)], minlength=len(values))
-    known = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    ids = np.full(len(values) + 1, OTHER_ID, np.uint32)
-    ids[known] = np.arange(FIRST_KNOWN_ID, FIRST_KNOWN_ID + len(known))
-    ids[-1] = PADDING_ID
-    vocabulary = Vocabulary(tuple(values.take(pa.array(known)).to_pylist()), tuple(counts[known].tolist()))
-    return vocabulary, ids[np.where(codes < 0, len(values), codes)]
 
 
 def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:

@@ -6,7 +6,7 @@ behind it, so every study states these rules in its report.
 
 from typing import Literal
 
-from behavegpt.loss.dro import DroConfig
+from behavegpt.loss.config import DroConfig
 from behavegpt.model.config import ModelConfig
 from behavegpt.train.config import Schedule, TrainConfig
 
@@ -15,9 +15,18 @@ LEARNING_RATE_X_WIDTH = 0.19
 WARMUP_STEPS = 100
 """Steps to the peak rate. With 20, three seeds at width 40 and 50 k events gave 1.93 to 2.00; with 60, 1.94 to 1.96;
 with 150, 1.92 to 1.93: batches of one window are noisy, and a fast start can cost what the whole run wins."""
-BATCH_RAMP = ((0, 1), (8_000, 2), (60_000, 4), (250_000, 8), (1_000_000, 16))
-"""Windows per batch by events seen: the useful batch grows as the loss falls (McCandlish et al. 2018); a constant 16
-needs 0.4 nats more at 50 k events (width 16), a constant 4 needs 0.1 more there and nothing at 200 k."""
+DECAY_SHARE = 0.2
+"""The last share of a cell's events, over which the rate falls to zero."""
+BATCH_RAMP = (
+    (0, 1),
+    (8_000, 2),
+    (60_000, 4),
+    (250_000, 8),
+    *((1_000_000 * 4**k, 16 * 2**k) for k in range(5)),
+)
+"""Windows per batch by events seen, twice as many at four times the events: the useful batch grows as the loss falls
+(McCandlish et al. 2018). At width 16 a constant 16 needs 0.4 nats more at 50 k events, a constant 4 needs 0.1 more
+there and nothing at 200 k. Beyond 1 M events the ramp is the same rule continued, not measured."""
 
 
 def train_config(
@@ -27,6 +36,7 @@ def train_config(
     seed: int,
     dro: DroConfig | None = None,
     learning_rate: float | None = None,
+    rate_factor: float = 1.0,
     num_val_windows: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> TrainConfig:
@@ -34,9 +44,12 @@ def train_config(
 
     Args:
         learning_rate: Peak rate; None takes the rule.
+        rate_factor: Multiplies the peak rate.
     """
+    peak = learning_rate if learning_rate is not None else LEARNING_RATE_X_WIDTH / model.width
     return TrainConfig(
-        learning_rate=learning_rate if learning_rate is not None else LEARNING_RATE_X_WIDTH / model.width,
+        learning_rate=rate_factor * peak,
+        decay_share=DECAY_SHARE,
         warmup_steps=WARMUP_STEPS,
         batch_ramp=BATCH_RAMP,
         schedule=schedule,

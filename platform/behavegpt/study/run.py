@@ -13,16 +13,20 @@ import pyarrow as pa
 
 from behavegpt.config import plain
 from behavegpt.data.manifest import Manifest
-from behavegpt.data.shards import verify_dataset
+from behavegpt.data.verify import verify_dataset
 from behavegpt.errors import InputError
 from behavegpt.files import replace_file
-from behavegpt.study.config import StudyConfig
-from behavegpt.study.grid import Plan, cost, name_trunk, plan_record, plan_study, step_plan
-from behavegpt.study.journal import lease, read_cells
+from behavegpt.lease import lease
+from behavegpt.study.config import Size, StudyConfig
+from behavegpt.study.estimate import matmul_flops_per_core, trunk_seconds
+from behavegpt.study.grid import Plan, cost, name_trunk, plan_record, plan_study, resolve
+from behavegpt.study.journal import read_cells
+from behavegpt.study.packs import fits, max_concurrent, pack, share_workers
 from behavegpt.study.progress import show_progress
 from behavegpt.study.results import write_results
-from behavegpt.train.checkpoint import saved_steps
-from behavegpt.train.record import finished, variant
+from behavegpt.study.stale import stale_problems
+from behavegpt.train.config import TrunkJob
+from behavegpt.train.record import finished, saved_steps, saved_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,10 @@ class Study:
         """Return the part of the plan that is not finished, and what it costs from the checkpoints that are there."""
         owed = [(job, tuple(c for c in job.cells if not finished(job, c))) for job in self.plan.jobs]
         jobs = [replace(job, cells=cells) for job, cells in owed if cells]
-        steps = step_plan(self.config, self.manifest, self.dataset) if jobs else None
-        return Plan(tuple(jobs), tuple(cost(job, steps, saved_steps(job.checkpoint_dir)) for job in jobs if steps))
+        if not jobs:
+            return Plan((), ())
+        _, steps, _ = resolve(self.config, self.manifest, self.dataset)
+        return Plan(tuple(jobs), tuple(cost(job, steps, saved_steps(job.checkpoint_dir)) for job in jobs))
 
 
 def open_study(config: StudyConfig, dataset: Path, study_dir: Path) -> Study:
@@ -51,6 +57,8 @@ def open_study(config: StudyConfig, dataset: Path, study_dir: Path) -> Study:
     """
     if study_dir.exists() and not study_dir.is_dir():
         raise InputError(f"{study_dir}: is a file; --study-dir names a directory")
+    if problems := stale_problems(study_dir):
+        raise InputError(*problems)
     manifest = verify_dataset(dataset)
     plan = plan_study(config, manifest, dataset, study_dir)
     study = Study(config, manifest, dataset, study_dir, plan)
@@ -67,57 +75,78 @@ def run_study(study: Study) -> pa.Table:
         KeyboardInterrupt: Interrupted; a rerun goes on where this one stopped.
     """
     if not study.missing().jobs:
-        return write_results(study.study_dir)
+        with lease(study.study_dir):
+            return write_results(study.study_dir)
     # Imported here: --plan and a finished study need no cluster and should not wait seconds for these.
-    from behavegpt.study.tuner import connect, max_concurrent
+    from behavegpt.study.tuner import connect
 
-    concurrent = max_concurrent(study.config.execution, connect())
+    cluster = connect()
+    max_concurrent(study.config.execution, cluster)
     with lease(study.study_dir):
-        return _train_missing(study, concurrent)
+        return _train_missing(study, cluster)
 
 
-def _train_missing(study: Study, concurrent: int) -> pa.Table:
+def _train_missing(study: Study, cluster: dict[str, float]) -> pa.Table:
     from behavegpt.study.tuner import sweep
 
     replace_file(study.study_dir / "config.json", json.dumps(plain(study.config), indent=1))
     record = plan_record(study.config, study.manifest, study.dataset, study.plan)
     replace_file(study.study_dir / "plan.json", json.dumps(record, indent=1))
-    missing = study.missing()
+    missing, rate = study.missing(), matmul_flops_per_core()
+    left = dict(zip(missing.jobs, missing.costs, strict=True))
+    workers = _workers(study, rate, cluster)
     try:
         with show_progress(missing):
-            sweep(list(missing.jobs), study.manifest, study.study_dir, concurrent)
+            for num_workers in sorted({workers[job.trunk_id] for job in left}, reverse=True):
+                jobs = [_on(job, num_workers) for job in left if workers[job.trunk_id] == num_workers]
+                costs = [cost for job, cost in left.items() if workers[job.trunk_id] == num_workers]
+                seconds = [trunk_seconds(j, c, study.manifest, rate) for j, c in zip(jobs, costs, strict=True)]
+                concurrent = max_concurrent(jobs[0].execution, cluster)
+                sweep(pack(jobs, seconds, concurrent), study.manifest, study.study_dir, concurrent)
     finally:
         shutil.rmtree(study.study_dir / "ray", ignore_errors=True)
         table = write_results(study.study_dir)
     return table
 
 
-def _check_same_study(study: Study) -> None:
-    """Refuse to mix two recipes, losses, models or datasets in one results table; the grid itself may grow."""
-    [job, *_] = study.plan.jobs
-    now = {
-        "dataset": study.manifest.fingerprint[:12],
-        "depth": job.model.depth,
-        "schedule": job.train.schedule,
-        "variant": variant(job),
+def _workers(study: Study, rate: float, cluster: dict[str, float]) -> dict[str, int]:
+    """Return the number of workers of each trunk: by the rule of packs.py, or as its checkpoints were written."""
+    jobs = study.plan.jobs
+    seconds = [trunk_seconds(job, cost, study.manifest, rate) for job, cost in zip(jobs, study.plan.costs, strict=True)]
+    slots = max_concurrent(study.config.execution, cluster)
+    shared = share_workers(jobs, seconds, study.config.max_workers, slots, lambda job: fits(job.execution, cluster) > 0)
+    return {
+        job.trunk_id: saved if saved and fits(_on(job, saved).execution, cluster) else job.execution.num_workers
+        for job, saved in ((job, saved_workers(job.checkpoint_dir)) for job in shared)
     }
+
+
+def _on(job: TrunkJob, num_workers: int) -> TrunkJob:
+    return replace(job, execution=replace(job.execution, num_workers=num_workers))
+
+
+def _check_same_study(study: Study) -> None:
+    """Refuse to mix two datasets in one results table, or two recipes in one law; the grid itself may grow."""
+    now, variants = study.manifest.fingerprint[:12], {variant.name: variant for variant in study.config.variants}
     problems = []
     for row in read_cells(study.study_dir):
         try:
-            then = {**row, "dataset": row["dataset_fingerprint"][:12]}
-            differences = [f"{k} {then[k]}, this run asks for {v}" for k, v in now.items() if then[k] != v]
-            trunk_id = name_trunk(study.config, study.manifest, row["width"], row["seed"], [row["num_events"]])
-            if not differences and trunk_id != row["trunk_id"]:
-                differences.append(
-                    f"of width {row['width']}, seed {row['seed']} follow another recipe "
-                    f"(trunk {row['trunk_id']}, learning rate {row['learning_rate']:g}) "
-                    f"than this run's (trunk {trunk_id})"
-                )
+            then, variant = row["dataset_fingerprint"][:12], variants.get(row["variant"])
+            if then != now:
+                problems.append(f"{study.study_dir}: its cells have dataset {then}, this run asks for {now}")
+            elif variant is not None:
+                size = Size(width=row["width"], depth=row["depth"], num_heads=row["num_heads"])
+                name = name_trunk(study.config, study.manifest, size, variant, row["seed"], [row["num_events"]])
+                if name != row["trunk_id"]:
+                    problems.append(
+                        f"{study.study_dir}: its {row['variant']} cells of width {row['width']}, seed {row['seed']} "
+                        f"follow another recipe (trunk {row['trunk_id']}, learning rate {row['learning_rate']:g}) "
+                        f"than this run's (trunk {name})"
+                    )
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{study.study_dir / 'cells' / row['cell_id']}.json: lacks a value ({error}); "
                 "delete it to train the cell again"
             ) from error
-        problems += [f"{study.study_dir}: its cells {'' if d.startswith('of ') else 'have '}{d}" for d in differences]
     if problems:
         raise InputError(*dict.fromkeys(problems), "choose another --study-dir for another study")

@@ -1,14 +1,16 @@
 """Ray Tune schedules the trunks; the journal remembers what they gave.
 
-In: the jobs that have cells missing. Out: cell files, and a failure file for every cell of a trunk that failed. A trial
-is a function that calls Ray Train once and reports once: Tune's callback for live reports can deadlock, so curves and
-the dashboard's metrics come from the workers.
+In: packs of jobs that have cells missing. Out: cell files, and a failure file for every cell of a trunk that failed. A
+trial is a function that trains a pack on a Ray Train worker group and reports once: Tune's callback for live reports
+can deadlock, so curves and the dashboard's metrics come from the workers.
 """
 
+import json
 import logging
 import os
 import re
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,20 +21,18 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.state import list_jobs, list_placement_groups
 
 from behavegpt.data.manifest import Manifest
-from behavegpt.data.stream import READ_CPUS
 from behavegpt.errors import InputError
 from behavegpt.schema import Status
 from behavegpt.study.journal import read_cells, record_failure
-from behavegpt.train.config import ExecutionConfig, TrunkJob
-from behavegpt.train.launch import fit_trunk
+from behavegpt.study.packs import Pack
+from behavegpt.train.config import TrunkJob
+from behavegpt.train.launch import fit_trunks
 from behavegpt.train.record import finished, result_row
 
 DRIVER_RESOURCES = {"node:__internal_head__": 0.001}
 """A trial's driver only waits: it takes no CPU, and stays on the head, where no spot instance is taken away."""
 OUT_OF_MEMORY = ("outofmemory", "out of memory", "memoryerror", "can't allocate memory", "running low on memory")
 """What Python, torch on CPU and GPU, and Ray's memory monitor say when memory ran out, in lower case."""
-READERS_PER_TRUNK = 2
-"""Ray Data tasks that read ahead for a trunk; their CPUs must exist besides the workers', or nothing ever starts."""
 
 
 def connect() -> dict[str, float]:
@@ -70,27 +70,11 @@ def free_dead_groups() -> int:
     return len(dead)
 
 
-def max_concurrent(execution: ExecutionConfig, cluster: dict[str, float]) -> int:
-    """Return how many trunks the cluster's resources train side by side.
+def sweep(packs: Sequence[Pack], manifest: Manifest, study_dir: Path, concurrent: int) -> None:
+    """Train the packs, in order, `concurrent` at a time; record a failure for every cell that did not finish.
 
-    Raises:
-        InputError: Not even one fits; without this check Ray would wait for ever.
-    """
-    cpus = execution.num_workers * execution.cpus_per_worker + READERS_PER_TRUNK * READ_CPUS
-    fits = int(cluster.get("CPU", 0) // cpus)
-    if execution.use_gpu:
-        fits = min(fits, int(cluster.get("GPU", 0) // execution.num_workers))
-    if fits < 1:
-        gpus = f" and {execution.num_workers} GPUs" if execution.use_gpu else ""
-        raise InputError(
-            f"one trunk needs {cpus:g} CPUs{gpus} ({execution.num_workers} workers and their readers); "
-            f"the cluster has {cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs"
-        )
-    return fits
-
-
-def sweep(jobs: list[TrunkJob], manifest: Manifest, study_dir: Path, concurrent: int) -> None:
-    """Train the jobs, in order, `concurrent` at a time; record a failure for every cell that did not finish.
+    Args:
+        packs: All of the same number of workers.
 
     Raises:
         KeyboardInterrupt: The sweep was interrupted; finished cells are kept.
@@ -98,41 +82,63 @@ def sweep(jobs: list[TrunkJob], manifest: Manifest, study_dir: Path, concurrent:
     storage = study_dir.resolve() / "ray"
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(_trial, jobs={job.trunk_id: job for job in jobs}, storage=storage), DRIVER_RESOURCES
+            tune.with_parameters(_trial, packs={pack.name: pack.jobs for pack in packs}, storage=storage),
+            DRIVER_RESOURCES,
         ),
-        param_space={"trunk_id": tune.grid_search([job.trunk_id for job in jobs])},
+        param_space={"pack": tune.grid_search([pack.name for pack in packs])},
         tune_config=tune.TuneConfig(max_concurrent_trials=concurrent),
-        run_config=tune.RunConfig(name="tune", storage_path=str(storage), verbose=0),
+        run_config=tune.RunConfig(
+            name=f"tune-{packs[0].jobs[0].execution.num_workers}", storage_path=str(storage), verbose=0
+        ),
     )
     ends = _ends(tuner.fit())
-    for job in jobs:
-        if failure := ends.get(job.trunk_id):
+    for pack in packs:
+        for job in pack.jobs if pack.name in ends else ():
+            failure = explain(ends[pack.name].errors.get(job.trunk_id, ends[pack.name].otherwise))
             for cell in (c for c in job.cells if not finished(job, c)):
                 row = result_row(job, cell, manifest, failure.status, failure.reason)
                 record_failure(study_dir, row | {"traceback": failure.traceback})
-    if len(ends) < len(jobs):
+    if len(ends) < len(packs):
         raise KeyboardInterrupt
 
 
-def _trial(config: dict[str, Any], *, jobs: dict[str, TrunkJob], storage: Path) -> None:
-    """Train one trunk; report its cells, or the error that ended it, once."""
-    job = jobs[config["trunk_id"]]
-    error = ""
-    try:
-        fit_trunk(job, storage)
-    except Exception:
-        # Not swallowed: with its traceback it becomes the record of every cell that this trunk owes.
-        error = traceback.format_exc()
-    rows = [r for r in read_cells(job.study_dir) if r["trunk_id"] == job.trunk_id and r["status"] == "completed"]
+def _trial(config: dict[str, Any], *, packs: dict[str, tuple[TrunkJob, ...]], storage: Path) -> None:
+    """Train one pack; report once: its cells, and the error of each trunk that could not be trained."""
+    jobs = packs[config["pack"]]
+    errors = train_pack(jobs, lambda left: fit_trunks(left, storage))
+    trunk_ids = {job.trunk_id for job in jobs}
+    rows = [r for r in read_cells(jobs[0].study_dir) if r["trunk_id"] in trunk_ids and r["status"] == "completed"]
     tune.report(
         {
-            "trunk_id": job.trunk_id,
-            "error": error,
+            "errors": json.dumps(errors),
             "num_cells": len(rows),
             "loss": min((r["loss"] for r in rows), default=float("nan")),
             "done": True,
         }
     )
+
+
+def train_pack(jobs: Sequence[TrunkJob], fit: Callable[[Sequence[TrunkJob]], None]) -> dict[str, str]:
+    """Train the jobs with `fit`, whatever becomes of each; return the traceback that ended each failed one.
+
+    A group that fails blames the trunk it was at. Where that was not its first, the trunk gets a fresh group before it
+    is given up: what failed may have been the group. The rest of the pack goes on in a group without it.
+    """
+    errors: dict[str, str] = {}
+    while jobs:
+        try:
+            fit(jobs)
+        except Exception:
+            # Not swallowed: with its traceback it becomes the record of every cell that the trunk owes.
+            error = traceback.format_exc()
+        else:
+            break
+        left = [job for job in jobs if not all(finished(job, cell) for cell in job.cells)]
+        if left and left[0] is jobs[0]:
+            errors[left[0].trunk_id] = error
+            left = left[1:]
+        jobs = left
+    return errors
 
 
 class Failure(NamedTuple):
@@ -144,18 +150,25 @@ class Failure(NamedTuple):
     traceback: str
 
 
-def _ends(results: ResultGrid) -> dict[str, Failure]:
-    """Return how each trial that came to an end would explain a missing cell; an interrupted trial has no entry."""
+class PackEnd(NamedTuple):
+    """What a pack that came to an end says of cells without a result."""
+
+    errors: dict[str, str]
+    """A traceback for each trunk that failed."""
+    otherwise: str
+    """For every other one."""
+
+
+def _ends(results: ResultGrid) -> dict[str, PackEnd]:
+    """Return how each pack ended; an interrupted one has no entry."""
     ends = {}
     for result in results:
-        trunk_id = (result.config or {})["trunk_id"]
-        metrics = result.metrics or {}
+        pack, metrics = (result.config or {})["pack"], result.metrics or {}
         if result.error is not None:
-            ends[trunk_id] = explain(f"the trial's driver died: {result.error}")
-        elif metrics.get("error"):
-            ends[trunk_id] = explain(metrics["error"])
-        elif "error" in metrics:
-            ends[trunk_id] = explain("the trunk ended without this cell's file; is the study directory shared?")
+            ends[pack] = PackEnd({}, f"the trial's driver died: {result.error}")
+        elif "errors" in metrics:
+            without_file = "the trunk ended without this cell's file; is the study directory shared?"
+            ends[pack] = PackEnd(json.loads(metrics["errors"]), without_file)
     return ends
 
 

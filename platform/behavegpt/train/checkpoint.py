@@ -19,8 +19,8 @@ from torch import Tensor
 from behavegpt.files import fsync, sha256_of
 from behavegpt.train.distributed import barrier, rank
 from behavegpt.train.engine import Engine
+from behavegpt.train.record import MANIFEST_NAME, saved_steps, step_name
 
-MANIFEST_NAME = "manifest.json"
 LOOP_NAME = "loop.safetensors"
 
 
@@ -107,17 +107,6 @@ class CheckpointStore:
         """Restore the engine from checkpoint `name` and return the loop's tensors."""
         engine.load(self.path(name))
         return load_file(self.path(name) / LOOP_NAME)
-
-
-def step_name(step: int) -> str:
-    """Return the name of the trunk checkpoint before optimiser step `step`."""
-    return f"step-{step:08d}"
-
-
-def saved_steps(directory: Path) -> set[int]:
-    """Return the steps of the trunk checkpoints in `directory`, valid or not."""
-    numbers = (path.name.removeprefix("step-") for path in directory.glob("step-*"))
-    return {int(number) for number in numbers if number.isdecimal()}
 
 
 def random_state() -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from behavegpt.errors import InputError
-from behavegpt.loss.dro import DroConfig
+from behavegpt.loss.config import DroConfig
 from behavegpt.model.config import ModelConfig
 
 Schedule = Literal["wsd", "wsd_independent", "cosine"]
@@ -110,6 +110,8 @@ class TrunkJob:
 
     study: str
     trunk_id: str
+    variant: str
+    """Name of the law that its cells belong to."""
     model: ModelConfig
     train: TrainConfig
     execution: ExecutionConfig

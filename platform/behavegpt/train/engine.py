@@ -97,13 +97,14 @@ class DeepSpeedEngine:
     def __init__(
         self, model: BehaveGPT, optimizer: torch.optim.AdamW, train: TrainConfig, execution: ExecutionConfig
     ) -> None:
-        self._plain = execution.zero_stage == 0 and train.precision == "fp32"
+        # Without ZeRO and in fp32 DeepSpeed clips, but does not tell the norm: there the clipping is torch's own.
+        self._clip_norm = train.clip_norm if execution.zero_stage == 0 and train.precision == "fp32" else None
         deepspeed = _import_deepspeed(execution.use_gpu)
         self._peak_rates = [group["lr"] for group in optimizer.param_groups]
         config = {
             "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only reports with it; the plan sets the batch
             "gradient_accumulation_steps": 1,
-            "gradient_clipping": train.clip_norm,
+            "gradient_clipping": 0.0 if self._clip_norm else train.clip_norm,
             "zero_optimization": {"stage": execution.zero_stage},
             "bf16": {"enabled": train.precision == "bf16"},
             "zero_allow_untested_optimizer": False,
@@ -111,12 +112,13 @@ class DeepSpeedEngine:
         }
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
         self.module: nn.Module = self._engine
+        if self._clip_norm and world_size() == 1:
+            # There is nobody to reduce with; copying every gradient there and back is half of a small model's step.
+            self._engine.enable_backward_allreduce = False
 
     def step(self, loss: Tensor, lr_factor: float) -> float:
         self._engine.backward(loss)
-        # Without ZeRO and in fp32 DeepSpeed clips, but does not tell the norm: take it from the reduced gradients.
-        gradients = [p.grad for p in self._engine.module.parameters() if p.grad is not None] if self._plain else []
-        norm = nn.utils.get_total_norm(gradients) if self._plain else None
+        norm = nn.utils.clip_grad_norm_(self._engine.module.parameters(), self._clip_norm) if self._clip_norm else None
         _set_rates(self._engine.optimizer, self._peak_rates, lr_factor)
         self._engine.step()
         return float(self._engine.get_global_grad_norm() if norm is None else norm)

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from behavegpt.data.batches import Batch, to_batch
+from behavegpt.data.batches import Batch
 from behavegpt.data.manifest import Manifest
-from behavegpt.data.stream import STREAM_COLUMNS
+from behavegpt.data.plan import plan_reads
+from behavegpt.data.stream import local_tables, stream_batches
 from behavegpt.loss.nll import token_losses
 from behavegpt.schema import FEATURES
 from behavegpt.train.distributed import all_concatenate, rank, world_size
@@ -34,16 +33,15 @@ class Validation(NamedTuple):
 
 
 def read_validation(directory: Path, manifest: Manifest, num_windows: int | None) -> list[Batch]:
-    """Return the first `num_windows` validation windows (None: all) in batches."""
-    tables, missing = [], num_windows if num_windows is not None else manifest.splits["val"].num_windows
-    for shard in manifest.splits["val"].shards:
-        if missing <= 0:
-            break
-        table = pq.read_table(directory / shard.path, columns=STREAM_COLUMNS, page_checksum_verification=True)
-        tables.append(table.slice(0, missing))
-        missing -= tables[-1].num_rows
-    table = pa.concat_tables(tables)
-    return [to_batch(table.slice(i, WINDOWS_PER_BATCH)) for i in range(0, table.num_rows, WINDOWS_PER_BATCH)]
+    """Return the first `num_windows` validation windows (None: all) in batches.
+
+    Raises:
+        OSError: A shard is missing, damaged or another one; the message names it.
+    """
+    last = num_windows if num_windows is not None else manifest.splits["val"].num_windows
+    plan = plan_reads(directory, manifest, "val", [(0, last)], rank=0, world_size=1)
+    firsts = range(0, last, WINDOWS_PER_BATCH)
+    return list(stream_batches(plan, local_tables(plan), [(f, min(f + WINDOWS_PER_BATCH, last)) for f in firsts]))
 
 
 @torch.no_grad()

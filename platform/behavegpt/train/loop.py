@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from behavegpt.data.batches import Batch, cut, keep_targets, rank_windows
+from behavegpt.data.batches import Batch, keep_targets
 from behavegpt.data.manifest import Manifest, read_manifest
-from behavegpt.data.stream import TableSource, class_frequencies, plan_reads, read_targets
+from behavegpt.data.plan import plan_reads, rank_windows
+from behavegpt.data.stream import TableSource, class_frequencies, read_targets, stream_batches
 from behavegpt.files import create_file
 from behavegpt.loss.dro import DroState, class_statistics, sample_weights, update, weigh
 from behavegpt.loss.nll import mean_loss, token_losses
@@ -29,15 +29,13 @@ from behavegpt.train.checkpoint import (
     CheckpointStore,
     random_state,
     restore_random_state,
-    saved_steps,
-    step_name,
 )
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.distributed import all_sum, from_rank_0, rank, world_size
 from behavegpt.train.engine import Engine, build_engine
 from behavegpt.train.evaluate import Validation, evaluate, features, read_validation
 from behavegpt.train.metrics import CurveWriter, write_note
-from behavegpt.train.record import Measured, code_version, finished, result_row
+from behavegpt.train.record import Measured, code_version, finished, result_row, saved_steps, step_name
 from behavegpt.train.schedule import Leg, StepPlan, branch_start, lr_factor, plan_legs, plan_steps
 
 
@@ -62,7 +60,7 @@ def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> Non
     if not legs:
         return
     started, since = datetime.now(UTC), 0
-    batches = _batches(job, manifest, plan, legs, tables)
+    batches = batches_of(job, manifest, plan, legs, tables)
     dtype = torch.bfloat16 if job.train.precision == "bf16" else torch.float32
     model = BehaveGPT(job.model, resolve_attention(job.model.attention, device, dtype))
     initialise(model, job.train.seed)
@@ -170,23 +168,33 @@ class RobustLoss:
             self._state.load_state_dict({k: tensors[f"dro.{k}"] for k in self._state.state_dict()})
 
 
-def _batches(
+def batches_of(
     job: TrunkJob, manifest: Manifest, plan: StepPlan, legs: list[Leg], tables: TableSource
 ) -> Iterator[Batch]:
     """Yield this rank's batch of every step of every leg, in order."""
-    steps = [(leg, step) for leg in legs for step in range(leg.start, leg.stop)]
-    windows = [_step_windows(plan, leg, step) for leg, step in steps]
-    reads = plan_reads(job.dataset, manifest, np.concatenate(windows))
-    for (leg, _), mine, batch in zip(steps, windows, cut(tables(reads), map(len, windows)), strict=True):
-        if len(mine) and plan.window_events[mine[-1] + 1] > leg.num_events:
-            batch = keep_targets(batch, leg.num_events - plan.window_events[mine])
-        yield batch
+    ranges = [(int(plan.first_window[leg.start]), _last_window(plan, leg)) for leg in legs]
+    reads = plan_reads(job.dataset, manifest, "train", ranges, rank(), world_size())
+    batches = stream_batches(reads, tables(reads), (span for leg in legs for span in _step_windows(plan, leg)))
+    for leg in legs:
+        for step, (first, last) in enumerate(_step_windows(plan, leg), leg.start):
+            batch = next(batches)
+            events_after = plan.events_after(step)[: last - first]
+            mine = rank_windows(first, last, rank(), world_size()) - first
+            if len(mine) and events_after[-1] > leg.num_events:
+                batch = keep_targets(batch, leg.num_events - (events_after - plan.window_targets[first:last])[mine])
+            yield batch
 
 
-def _step_windows(plan: StepPlan, leg: Leg, step: int) -> np.ndarray:
-    """Return the stream indices that fall to this rank; a branch's last step stops at the window that completes D."""
-    last = min(int(plan.first_window[step + 1]), plan.windows_of(leg.num_events))
-    return rank_windows(int(plan.first_window[step]), last, rank(), world_size())
+def _step_windows(plan: StepPlan, leg: Leg) -> Iterator[tuple[int, int]]:
+    """Yield the stream positions, first and last (exclusive), of each step of the leg."""
+    end = _last_window(plan, leg)
+    for step in range(leg.start, leg.stop):
+        yield int(plan.first_window[step]), min(int(plan.first_window[step + 1]), end)
+
+
+def _last_window(plan: StepPlan, leg: Leg) -> int:
+    """Return where the leg ends: the last step of a branch stops at the window that completes D."""
+    return min(int(plan.first_window[leg.stop]), plan.windows_of(leg.num_events))
 
 
 def _forks(job: TrunkJob, plan: StepPlan, store: CheckpointStore) -> set[int]:

@@ -17,6 +17,9 @@ from behavegpt.model.sizing import count_params, flops_per_window
 from behavegpt.schema import NUM_INPUTS, Status
 from behavegpt.train.config import Cell, TrunkJob
 
+MANIFEST_NAME = "manifest.json"
+"""Of a checkpoint."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
@@ -46,7 +49,7 @@ def result_row(
         "study": job.study,
         "status": status,
         "reason": reason,
-        "variant": variant(job),
+        "variant": job.variant,
         "num_params": counts.non_embedding,
         "num_params_total": counts.total,
         "num_params_embedding": counts.embedding,
@@ -84,11 +87,6 @@ def result_row(
     return row
 
 
-def variant(job: TrunkJob) -> str:
-    """Return the name of the training loss."""
-    return "erm" if job.train.dro is None else f"cvar-{job.train.dro.eps:g}"
-
-
 def windows_per_batch(ramp: tuple[tuple[int, int], ...], num_events: int) -> int:
     """Return the batch in windows that the ramp prescribes after `num_events`."""
     return [size for start, size in ramp if start < num_events][-1]
@@ -111,3 +109,28 @@ def finished(job: TrunkJob, cell: Cell) -> bool:
         return path.exists()
     completed = json.loads(path.read_text(encoding="utf-8"))["status"] == "completed"
     return not completed or (job.checkpoint_dir / job.final_name(cell)).is_dir()
+
+
+def step_name(step: int) -> str:
+    """Return the name of the trunk checkpoint before optimiser step `step`."""
+    return f"step-{step:08d}"
+
+
+def saved_steps(directory: Path) -> set[int]:
+    """Return the steps of the trunk checkpoints in `directory`, valid or not."""
+    numbers = (path.name.removeprefix("step-") for path in directory.glob("step-*"))
+    return {int(number) for number in numbers if number.isdecimal()}
+
+
+def saved_workers(directory: Path) -> int | None:
+    """Return the number of workers that wrote the last of the checkpoints in `directory`; None where that is unknown.
+
+    Only as many can go on from it.
+    """
+    for step in sorted(saved_steps(directory), reverse=True):
+        try:
+            text = (directory / step_name(step) / MANIFEST_NAME).read_text(encoding="utf-8")
+            return int(json.loads(text)["execution"]["num_workers"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a damaged checkpoint is not used by the loop either, which says so
+    return None

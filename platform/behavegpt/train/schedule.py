@@ -13,6 +13,9 @@ import numpy as np
 
 from behavegpt.train.config import TrainConfig
 
+STEPS_AT_ONCE = 1 << 16
+"""Bounds the memory of planning."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
@@ -22,12 +25,20 @@ class StepPlan:
     """(T + 1,) int64."""
     events_before: np.ndarray
     """(T + 1,) int64: targets consumed before step t."""
-    window_events: np.ndarray
-    """(W + 1,) int64: targets in the first w windows of the stream."""
+    window_targets: np.ndarray
+    """(W,) uint8: targets of each window of the stream; all that grows with D by the window."""
 
     def windows_of(self, num_events: int) -> int:
         """Return how many windows hold the first `num_events` targets."""
-        return int(np.searchsorted(self.window_events, num_events))
+        step = int(np.searchsorted(self.events_before, num_events)) - 1
+        if step < 0:
+            return 0
+        return int(self.first_window[step] + np.searchsorted(self.events_after(step), num_events)) + 1
+
+    def events_after(self, step: int) -> np.ndarray:
+        """Return (windows of the step,) the targets consumed at the end of each of them."""
+        targets = self.window_targets[self.first_window[step] : self.first_window[step + 1]]
+        return self.events_before[step] + np.cumsum(targets, dtype=np.int64)
 
     def step_at(self, num_events: int) -> int:
         """Return the last step boundary with at most `num_events` targets before it."""
@@ -47,14 +58,19 @@ class Leg:
 
 def plan_steps(targets_W: np.ndarray, batch_ramp: tuple[tuple[int, int], ...]) -> StepPlan:
     """Return the steps that consume `targets_W`, the scored targets of each window, under the batch ramp."""
-    events = np.concatenate([[0], np.cumsum(targets_W, dtype=np.int64)])
-    first = [0]
+    first, events = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    position = seen = 0
     for index, (_, size) in enumerate(batch_ramp):
         until = batch_ramp[index + 1][0] if index + 1 < len(batch_ramp) else math.inf
-        while first[-1] < len(targets_W) and events[first[-1]] < until:
-            first.append(min(first[-1] + size, len(targets_W)))
-    first_window = np.asarray(first, dtype=np.int64)
-    return StepPlan(first_window, events[first_window], events)
+        while position < len(targets_W) and seen < until:
+            starts = np.arange(position, min(position + size * STEPS_AT_ONCE, len(targets_W)), size)
+            after = seen + np.cumsum(np.add.reduceat(targets_W[: starts[-1] + size], starts, dtype=np.int64))
+            # A step is taken at this size if it begins below `until`.
+            taken = int(np.searchsorted(np.concatenate([[seen], after[:-1]]), until))
+            first.append(np.minimum(starts[:taken] + size, len(targets_W)))
+            events.append(after[:taken])
+            position, seen = int(first[-1][-1]), int(events[-1][-1])
+    return StepPlan(np.concatenate(first), np.concatenate(events), targets_W)
 
 
 def branch_start(plan: StepPlan, num_events: int, config: TrainConfig) -> int:

@@ -1,15 +1,18 @@
 """The oracle: p* in closed form, against a loop over the formula and against the behaviours that were drawn."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from behavegpt.data.generator import Generated, demo, generate
-from behavegpt.data.oracle import floor_of, true_probabilities
+from behavegpt.data.synthetic.config import GeneratorConfig
+from behavegpt.data.synthetic.domains import app, demo, mobility, phone
+from behavegpt.data.synthetic.generator import Generated, generate
+from behavegpt.data.synthetic.oracle import floor_of, true_probabilities
+from behavegpt.data.synthetic.world import World
 from behavegpt.data.windows import Windows
-from behavegpt.data.world import GeneratorConfig, World
 
 NO_HABITS = ("event_weight", "place_weight", "transition_weight", "period_weight")
 SMALL = GeneratorConfig(num_users=40, num_train_events=90 * 170, num_val_windows=50, num_test_windows=7)
@@ -102,7 +105,7 @@ def test_each_source_is_drawn_with_its_own_weight(large: Generated) -> None:
 def test_memory_restarts_at_each_window_though_windows_share_an_event(large: Generated) -> None:
     """A window's second event follows its first one's habit after no event, not after one of the window before."""
     world, windows = large.world, large.values["train"]
-    windows = windows.take(windows.window_id & np.uint64((1 << 24) - 1) > 0)
+    windows = windows.take(windows.number > 0)
     event, behavior = windows.event[:, 0], windows.behavior[:, 0]
     habit = world.transition_habit[behavior, 39]
     others = [world.event_habit[event], world.place_habit[windows.location[:, 0]]]
@@ -115,6 +118,26 @@ def test_memory_restarts_at_each_window_though_windows_share_an_event(large: Gen
 
 def _moment(windows: Windows) -> np.ndarray:
     return windows.slot.astype(int) - 1 + 48 * (windows.weekday >= 6)
+
+
+@pytest.mark.parametrize("domain", [phone, app, mobility])
+def test_every_domain_has_an_exact_floor(domain: Callable[[], GeneratorConfig]) -> None:
+    config = replace(domain(), num_users=300, num_train_events=9_000, num_val_windows=200, num_test_windows=1)
+    log = generate(config)
+    windows = log.values["val"].take(np.array([0, 199]))
+    p = true_probabilities(log.world, windows)
+    by_hand = []
+    for row, position in np.ndindex(2, 90):
+        expected = np.array(brute_force(log.world, windows, row, position + 1))
+        np.testing.assert_allclose(p[row, position], expected, rtol=1e-12)
+        by_hand.append(-(expected[expected > 0] * np.log(expected[expected > 0])).sum())
+    every = np.arange(config.num_behaviors)
+    assert floor_of(log.world, windows, every).entropy_nats == pytest.approx(np.mean(by_hand), rel=1e-10)
+    folded = np.where(every < 5, every + 2, 1)  # 0 to 4 are known; the rest is one class, other
+    classes = np.stack([*p[:, :, :5].reshape(-1, 5).T, p[:, :, 5:].sum(axis=2).ravel()])
+    expected = -(classes * np.log(classes)).sum(axis=0).mean()
+    assert floor_of(log.world, windows, folded).entropy_nats == pytest.approx(expected, rel=1e-10)
+    assert abs(log.floor.sampled_nats - log.floor.entropy_nats) < 4 * log.floor.sampled_stderr
 
 
 @pytest.mark.parametrize("world_seed", [0, 1, 2, 3])

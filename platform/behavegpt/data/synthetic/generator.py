@@ -5,31 +5,38 @@ of the current event type (at any time, or in this part of the day), or of the l
 formula. Habits are used with Zipf frequencies, so ever rarer ones remain to be learned as data and models grow: the
 quantization model's reason for power laws (Michaud et al. 2023, arXiv:2303.13506; Hutter 2021, arXiv:2102.04074).
 
-`Generated.values` holds windows of values (indices from 0), for the oracle; `Generated.splits` the same windows as ids.
+`write_generated` streams to the disk, chunk by chunk, whatever the size. `generate` is the same log in memory, for
+small ones: `Generated.values` holds windows of values (indices from 0), `Generated.splits` the same windows as ids.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
 
-from behavegpt.data.draw import SECONDS_PER_WEEK, Stream, calendar, draw_places, draw_stream
+from behavegpt.data.ingest.executor import Executor
 from behavegpt.data.manifest import Floor, Manifest
-from behavegpt.data.oracle import floor_of
-from behavegpt.data.shards import write_dataset
-from behavegpt.data.vocab import Vocabulary, learn_vocabulary
+from behavegpt.data.shards import finish_dataset, gather_shard, gather_tasks, table_sizes
+from behavegpt.data.spill import Layout, spill_windows
+from behavegpt.data.staging import WORK, staged_dataset
+from behavegpt.data.synthetic.chunks import VAL_START, Chunk, draw_windows, group_chunks, plan_chunks, whole_weeks
+from behavegpt.data.synthetic.config import GeneratorConfig
+from behavegpt.data.synthetic.oracle import FloorSums, sum_floor
+from behavegpt.data.synthetic.tally import Tally, count_events, count_hidden, count_windows, number_values
+from behavegpt.data.synthetic.world import World, make_world
+from behavegpt.data.vocab import Vocabulary
 from behavegpt.data.windows import Windows, concatenate
-from behavegpt.data.world import GeneratorConfig, World, make_world
-from behavegpt.schema import NUM_INPUTS, OTHER_ID, SPLITS, VOCABULARIES, WINDOW_LENGTH
+from behavegpt.schema import SPLITS, VOCABULARIES
 
-USERS_PER_CHUNK = 256
-"""Users drawn together from one child seed: bounds memory, and enters the seeds, so changing it changes the log."""
-WINDOW_NUMBER_BITS = 24
-"""A window's id is its split, its user and, in these bits, its number within the user's split."""
-VAL_START = datetime(2026, 1, 5, tzinfo=UTC)
-"""A Monday: training ends before it for every user, whatever its size."""
+T = TypeVar("T")
+R = TypeVar("R")
+
+DRAWN_IN_ORDER = ("val", "test", "train")
+"""Test begins after the last validation event."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,150 +55,130 @@ class Generated:
     counts: dict[str, int]
 
 
-def demo() -> GeneratorConfig:
-    """Return the configuration of the embedded demo study: 828,000 training and 54,000 validation targets."""
-    return GeneratorConfig()
+def one_by_one(task: Callable[[T], R], items: Sequence[T], label: str) -> Iterator[R]:
+    """Run a pass in this thread; see ingest/executor.py for those that run it wider."""
+    return map(task, items)
 
 
 def generate(config: GeneratorConfig) -> Generated:
-    """Return the log of `config`. Validation windows do not depend on `num_train_events`."""
+    """Return the log of `config` in memory. Validation windows do not depend on `num_train_events`."""
+    values: dict[str, Windows] = {}
+    tallies: dict[str, Tally] = {}
+    for split in DRAWN_IN_ORDER:
+        values[split] = concatenate([draw_windows(c) for c in plan_split(config, split, _last(tallies))])
+        tallies[split] = count_windows(config, values[split])
+    vocabularies, ids = number_values(config, tallies["train"])
     world = make_world(config)
-    val_start = int(VAL_START.timestamp())
-    val = _draw_split(world, config, "val", config.num_val_windows, begin=val_start)
-    test_start = val_start + int(_whole_weeks(val.timestamp.max() - val_start))
-    test = _draw_split(world, config, "test", config.num_test_windows, begin=test_start)
-    train = _draw_split(world, config, "train", config.num_train_windows, end=val_start)
-    values = {"train": train, "val": val, "test": test}
-    vocabularies, ids = _number_values(config, values)
-    splits = {split: _to_ids(windows, ids) for split, windows in values.items()}
     return Generated(
         world=world,
-        values=values,
-        splits=splits,
+        values={split: values[split] for split in SPLITS},
+        splits={s: replace(values[s], **{c: ids[c][getattr(values[s], c)] for c in VOCABULARIES}) for s in SPLITS},
         vocabularies=vocabularies,
-        floor=floor_of(world, val, ids["behavior"]),
-        cutoffs={"val": _iso(val_start), "test": _iso(test_start)},
-        counts=_count_other(splits),
+        floor=sum_floor(world, values["val"], ids["behavior"]).floor(),
+        cutoffs=_cutoffs(tallies),
+        counts=_counts(config, tallies, ids, count_hidden(values["val"], ids)),
     )
 
 
-def write_generated(out: Path, config: GeneratorConfig, name: str) -> Manifest:
-    """Write the log of `config` as the dataset directory `out`, with its floor in the manifest.
+def write_generated(
+    out: Path,
+    config: GeneratorConfig,
+    name: str,
+    *,
+    floors: Sequence[str] = ("val",),
+    run: Executor = one_by_one,
+    finish: Callable[[Path], object] | None = None,
+) -> Manifest:
+    """Write the log of `config` as the dataset directory `out`, in bounded memory; the bytes do not depend on `run`.
+
+    Args:
+        floors: Splits whose floor to compute. Validation's goes into `manifest.floor` in any case, and all of these
+            into the manifest's source, under "floors".
+        run: Runs each pass over the chunks; one by one unless told otherwise.
+        finish: Adds to the whole dataset before it appears at `out`, such as `write_card`.
 
     Raises:
         InputError: `out` exists already.
+        DirectoryBusyError: Another live process writes it.
     """
-    log = generate(config)
-    return write_dataset(
-        out,
-        log.splits,
-        log.vocabularies,
-        name=name,
-        source={"kind": "generator", "config": asdict(config)},
-        counts=log.counts,
-        cutoffs=log.cutoffs,
-        floor=log.floor,
-        seed=config.seed,
-    )
+    layout = Layout(seed=config.seed, num_windows={split: config.num_windows(split) for split in SPLITS})
+    with staged_dataset(out) as staging:
+        chunks: dict[str, list[Chunk]] = {}
+        tallies: dict[str, Tally] = {}
+        for split in DRAWN_IN_ORDER:
+            chunks[split] = plan_split(config, split, _last(tallies))
+            spill = partial(_spill_group, staging / WORK, layout)
+            tallies[split] = sum(run(spill, group_chunks(chunks[split]), f"drawing {split}"), Tally())
+        vocabularies, ids = number_values(config, tallies["train"])
+        measured, hidden = {}, 0
+        for split in (s for s in SPLITS if s == "val" or s in floors):
+            measured[split], after_other = _measure_split(chunks[split], ids, run)
+            hidden += after_other if split == "val" else 0
+        sizes = table_sizes(vocabularies)
+        shards = list(run(gather_shard, gather_tasks(staging / WORK, staging, layout, sizes, id_maps=ids), "writing"))
+        manifest = finish_dataset(
+            staging,
+            layout,
+            shards,
+            vocabularies,
+            name=name,
+            source={
+                "kind": "generator",
+                "config": asdict(config),
+                "floors": {s: asdict(measured[s]) for s in measured},
+            },
+            counts=_counts(config, tallies, ids, hidden),
+            num_users={split: config.num_split_users(split) for split in SPLITS},
+            cutoffs=_cutoffs(tallies),
+            floor=measured["val"],
+        )
+        if finish:
+            finish(staging)
+    return manifest
 
 
-def _draw_split(
-    world: World, config: GeneratorConfig, split: str, num_windows: int, *, begin: int | None = None, end: int = 0
-) -> Windows:
-    """Return `num_windows` windows of values, spread evenly over the users; the first users get one more.
-
-    Args:
-        begin: Unix second of a Monday 00:00, at most a week before each user's first event; or, where it is None,
-        end: Unix second of a Monday 00:00, at most a week after each user's last event.
-    """
-    index = SPLITS.index(split)
-    users = np.arange(min(config.num_users, num_windows))
-    num_per_user = num_windows // len(users) + (users < num_windows % len(users))
-    parts = []
-    for chunk, start in enumerate(range(0, len(users), USERS_PER_CHUNK)):
-        rows = users[start : start + USERS_PER_CHUNK]
-        anchor_rng = np.random.default_rng([config.world_seed, config.seed, len(SPLITS), chunk])
-        anchors = draw_places(world, (USERS_PER_CHUNK, 2), anchor_rng)[: len(rows)]
-        rng = np.random.default_rng([config.world_seed, config.seed, index, chunk])
-        stream = draw_stream(world, anchors, int(num_per_user[rows].max()), rng)
-        last = stream.second[np.arange(len(rows)), num_per_user[rows] * NUM_INPUTS]
-        origin = np.full(len(rows), begin) if begin is not None else end - _whole_weeks(last)
-        parts.append(_cut(stream, origin, rows, num_per_user[rows], index))
-    return concatenate(parts)
+def plan_split(config: GeneratorConfig, split: str, last_val_second: int) -> list[Chunk]:
+    """Return the chunks of a split; the test split takes the last second of the validation split."""
+    return plan_chunks(config, split, {"train": None, "val": VAL_START, "test": _test_start(last_val_second)}[split])
 
 
-def _whole_weeks(seconds: np.ndarray) -> np.ndarray:
-    """Return the least whole weeks, in seconds, that are longer than `seconds`."""
-    return (seconds // SECONDS_PER_WEEK + 1) * SECONDS_PER_WEEK
+def _test_start(last_val_second: int) -> int:
+    """Return the Monday after the last validation event."""
+    return VAL_START + int(whole_weeks(np.int64(last_val_second - VAL_START)))
 
 
-def _cut(stream: Stream, origin: np.ndarray, users: np.ndarray, num_per_user: np.ndarray, split_index: int) -> Windows:
-    """Return the first `num_per_user` windows of each user; consecutive windows share one event.
-
-    Args:
-        origin: (U,) Unix second of each stream's second 0.
-        users: (U,) user indices.
-    """
-    row, number = np.nonzero(np.arange(num_per_user.max()) < num_per_user[:, None])
-    positions = number[:, None] * NUM_INPUTS + np.arange(WINDOW_LENGTH)
-    at = (row[:, None], positions)
-    weekday, slot = calendar(stream.second[at])
-    return Windows(
-        weekday=(weekday + 1).astype(np.uint8),
-        slot=(slot + 1).astype(np.uint8),
-        location=stream.place[at],
-        event=stream.event[at],
-        behavior=stream.behavior[at],
-        timestamp=stream.second[at] + origin[row, None],
-        length=np.full(len(row), WINDOW_LENGTH, dtype=np.uint8),
-        first_target=np.ones(len(row), dtype=np.uint8),
-        user=users[row].astype(np.uint32),
-        window_id=((split_index << 56) + (users[row] << WINDOW_NUMBER_BITS) + number).astype(np.uint64),
-    )
+def _last(tallies: dict[str, Tally]) -> int:
+    return tallies["val"].last_second if "val" in tallies else VAL_START
 
 
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _spill_group(work: Path, layout: Layout, group: tuple[Chunk, ...]) -> Tally:
+    windows = concatenate([draw_windows(chunk) for chunk in group])
+    spill_windows(work, f"{group[0].index:08d}", group[0].split, windows, layout)
+    return count_windows(group[0].config, windows)
 
 
-def _number_values(
-    config: GeneratorConfig, values: dict[str, Windows]
-) -> tuple[dict[str, Vocabulary], dict[str, np.ndarray]]:
-    """Return the vocabulary of each column, and the id of each of its values, from the training split."""
-    sizes = {"location": config.num_places, "event": config.num_event_types, "behavior": config.num_behaviors}
-    own = _own_events(values["train"])
-    vocabularies, ids = {}, {}
-    for column, size in sizes.items():
-        seen = getattr(values["train"], column)[own]
-        every = np.arange(size)
-        names = pa.array([f"{column}-{value:0{len(str(size - 1))}d}" for value in every], pa.string())
-        in_training = np.arange(len(seen) + size) < len(seen)
-        vocabularies[column], found = learn_vocabulary(np.concatenate([seen, every]), names, in_training)
-        ids[column] = found[len(seen) :]
-    return vocabularies, ids
+def _measure_split(chunks: list[Chunk], ids: dict[str, np.ndarray], run: Executor) -> tuple[Floor, int]:
+    """Return the floor of a split, and its targets that follow a value shown as `other`."""
+    sums, after_other = FloorSums(), 0
+    for part, count in run(partial(_measure_group, ids), group_chunks(chunks), f"floor of {chunks[0].split}"):
+        sums += part
+        after_other += count
+    return sums.floor(), after_other
 
 
-def _own_events(windows: Windows) -> np.ndarray:
-    """Return (W, L) booleans, so that an event which two windows of a user share counts once: not as a first event."""
-    own = np.ones(windows.behavior.shape, dtype=bool)
-    own[:, 0] = (windows.window_id & np.uint64((1 << WINDOW_NUMBER_BITS) - 1)) == 0
-    return own
+def _measure_group(ids: dict[str, np.ndarray], group: tuple[Chunk, ...]) -> tuple[FloorSums, int]:
+    """Return the floor's sums and the targets after `other`: drawn once more, since it takes the ids to tell."""
+    windows = concatenate([draw_windows(chunk) for chunk in group])
+    return sum_floor(make_world(group[0].config), windows, ids["behavior"]), count_hidden(windows, ids)
 
 
-def _to_ids(windows: Windows, ids: dict[str, np.ndarray]) -> Windows:
-    return replace(windows, **{column: ids[column][getattr(windows, column)] for column in VOCABULARIES})
+def _cutoffs(tallies: dict[str, Tally]) -> dict[str, str]:
+    begins = {"val": VAL_START, "test": _test_start(tallies["val"].last_second)}
+    return {s: datetime.fromtimestamp(b, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for s, b in begins.items()}
 
 
-def _count_other(splits: dict[str, Windows]) -> dict[str, int]:
-    """Return, in the words of ingest, the events and the values shown as `other`, per split; and what it touches."""
-    counts = {"users": len(np.unique(splits["train"].user))}
-    for split, windows in splits.items():
-        own = _own_events(windows)
-        counts[f"events_{split}"] = int(own.sum())
-        if split != "train":
-            counts |= {f"other_{c}_{split}": int((own & (getattr(windows, c) == OTHER_ID)).sum()) for c in VOCABULARIES}
-    val = splits["val"]
-    hides = (val.location == OTHER_ID) | (val.event == OTHER_ID)
-    hides[:, 1:] |= val.event[:, :-1] == OTHER_ID
-    counts["val_targets_after_other"] = int(hides[:, :NUM_INPUTS].sum())
-    return counts
+def _counts(
+    config: GeneratorConfig, tallies: dict[str, Tally], ids: dict[str, np.ndarray], hidden: int
+) -> dict[str, int]:
+    events = count_events({split: tallies[split] for split in SPLITS}, ids)
+    return {"users": config.num_split_users("train"), **events, "val_targets_after_other": hidden}

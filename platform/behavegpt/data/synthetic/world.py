@@ -4,101 +4,18 @@ Legend: B behaviours, E event types, P places, Q parts of the day, S = 48 half h
 day's slots, then a weekend's. All indices here are values from 0; a dataset's ids come later, from its training split.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from behavegpt.errors import InputError
-from behavegpt.schema import NUM_INPUTS, NUM_SLOTS
+from behavegpt.data.synthetic.config import SLOTS_PER_DAY, GeneratorConfig
 
-SLOTS_PER_DAY = NUM_SLOTS - 1
 DAYS_PER_WEEK = 7
 FIRST_WEEKEND_DAY = 5
 """Counted from Monday = 0."""
-
-RHYTHM, EVENT, PLACE, TRANSITION, PERIOD = range(5)
-"""The five sources of a next behaviour, in the order of `GeneratorConfig.weights`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GeneratorConfig:
-    """How a log is drawn. Two equal configurations give the same bytes."""
-
-    world_seed: int = 0
-    """Draws the tables: rhythms and habits. Another seed is another population with a law of its own."""
-    seed: int = 0
-    """Draws the users and their events inside that world."""
-    num_users: int = 1024
-    """Users that a split's windows are spread over; where it has fewer windows, the first users get one each."""
-    num_train_events: int = 828_000
-    """Training targets, rounded up to whole windows of 90."""
-    num_val_windows: int = 600
-    """Validation windows of 90 targets each."""
-    num_test_windows: int = 100
-    """Test windows of 90 targets each."""
-    num_behaviors: int = 39
-    """Classes to predict."""
-    num_event_types: int = 114
-    """Event types, each of exactly one behaviour; at least one per behaviour."""
-    num_places: int = 2000
-    """Places that the users share."""
-    num_periods: int = 4
-    """Equal parts of the day, which event habits may tell apart; 48 at most."""
-    rhythm_weight: float = 0.31
-    """Probability that the next behaviour comes from the time of day and week alone."""
-    event_weight: float = 0.27
-    """Probability that it is the current event type's habit."""
-    place_weight: float = 0.30
-    """Probability that it is the current place's habit."""
-    transition_weight: float = 0.05
-    """Probability that it is the habit after the last two behaviours."""
-    period_weight: float = 0.07
-    """Probability that it is the current event type's habit at this part of the day. The five weights sum to 1."""
-    behavior_exponent: float = 1.6
-    """Zipf exponent of the rhythm's behaviours, head to tail."""
-    habit_exponent: float = 1.3
-    """Zipf exponent of the behaviours that habits lead to."""
-    place_exponent: float = 1.6
-    """Zipf exponent of homes, workplaces and outings over the places: the frequency law of the largest habit table."""
-    events_per_day: float = 26.0
-    """Mean events of a user per day."""
-
-    def __post_init__(self) -> None:
-        problems = list(_problems(self))
-        if problems:
-            raise InputError(*problems)
-
-    @property
-    def weights(self) -> tuple[float, float, float, float, float]:
-        """Return the probability of each source: RHYTHM, EVENT, PLACE, TRANSITION, PERIOD."""
-        return self.rhythm_weight, self.event_weight, self.place_weight, self.transition_weight, self.period_weight
-
-    @property
-    def num_train_windows(self) -> int:
-        """Return the windows that hold `num_train_events` targets."""
-        return -(-self.num_train_events // NUM_INPUTS)
-
-
-def _problems(config: GeneratorConfig) -> Iterator[str]:
-    for name in (f.name for f in fields(config)):
-        value = getattr(config, name)
-        if name.endswith("seed") and value < 0:
-            yield f"{name} is {value}; allowed: 0 or more"
-        elif name.startswith("num_") and value < 1:
-            yield f"{name} is {value}; allowed: 1 or more"
-        elif name.endswith("_weight") and not 0 <= value <= 1:
-            yield f"{name} is {value}; allowed: 0 to 1"
-        elif name.endswith("_exponent") and not 0 <= value <= 10:
-            yield f"{name} is {value}; allowed: 0 to 10"
-    if not 0 < config.events_per_day <= 1000:
-        yield f"events_per_day is {config.events_per_day}; allowed: above 0, at most 1000"
-    if config.num_periods > SLOTS_PER_DAY:
-        yield f"num_periods is {config.num_periods}; allowed: 1 to {SLOTS_PER_DAY}"
-    if config.num_event_types < config.num_behaviors:
-        yield f"num_event_types is {config.num_event_types}; allowed: num_behaviors ({config.num_behaviors}) or more"
-    if abs(sum(config.weights) - 1) > 1e-9:
-        yield f"the five source weights {config.weights} sum to {sum(config.weights):.6g}; allowed: exactly 1"
+NUM_PROFILES = 39
+"""Shapes of a day that behaviours have. They are drawn first, so that all domains of a world_seed share them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +40,11 @@ class World:
     """(B,) event types of a behaviour."""
     place_cdf: np.ndarray
     """(P,) cumulative probability of a place, for homes, workplaces and outings alike."""
+    place_thresholds: tuple[np.ndarray, np.ndarray]
+    """At each moment, two (2 S,) thresholds of a uniform number: below the first a user is at home, from the second on
+    an outing, between them at work."""
+    rhythm_ladder: np.ndarray
+    """(2 S B,) the cumulative distributions of `rhythm` end to end, each one higher than the one before."""
     week_rate: np.ndarray
     """(7 S,) expected events of a user in each half hour of the week, from Monday 00:00."""
 
@@ -136,8 +58,9 @@ class World:
         return moment % SLOTS_PER_DAY * self.period_habit.shape[1] // SLOTS_PER_DAY
 
 
+@lru_cache(maxsize=4)
 def make_world(config: GeneratorConfig) -> World:
-    """Return the world of `config.world_seed`; the other fields give its sizes and laws."""
+    """Return the world of `config.world_seed`; the other fields give its sizes and laws. A process makes it once."""
     rng = np.random.default_rng(config.world_seed)
     B, E, P = config.num_behaviors, config.num_event_types, config.num_places
     base = zipf(B, config.behavior_exponent)
@@ -147,13 +70,15 @@ def make_world(config: GeneratorConfig) -> World:
     return World(
         weights=np.array(config.weights),
         rhythm=rhythm,
-        event_habit=rng.choice(B, E, p=habits),
-        place_habit=rng.choice(B, P, p=habits),
-        transition_habit=rng.choice(B, (B, B + 1), p=habits),
-        period_habit=rng.choice(B, (E, config.num_periods), p=habits),
-        first_event=np.cumsum(num_types) - num_types,
-        num_types=num_types,
+        event_habit=rng.choice(B, E, p=habits).astype(np.int32),
+        place_habit=rng.choice(B, P, p=habits).astype(np.int32),
+        transition_habit=rng.choice(B, (B, B + 1), p=habits).astype(np.int32),
+        period_habit=rng.choice(B, (E, config.num_periods), p=habits).astype(np.int32),
+        first_event=(np.cumsum(num_types) - num_types).astype(np.int32),
+        num_types=num_types.astype(np.int32),
         place_cdf=np.cumsum(zipf(P, config.place_exponent)),
+        place_thresholds=_place_thresholds(),
+        rhythm_ladder=_ladder(rhythm),
         week_rate=_week_rate(config.events_per_day),
     )
 
@@ -165,13 +90,13 @@ def zipf(size: int, exponent: float) -> np.ndarray:
 
 
 def _rhythm(rng: np.random.Generator, base: np.ndarray) -> np.ndarray:
-    """Return (2 S, B): each behaviour has a favourite hour, and a level of its own at the weekend."""
-    B = len(base)
-    amplitude = 0.8 * rng.uniform(0.3, 1.0, B)
-    peak_slot = rng.uniform(0, SLOTS_PER_DAY, B)
-    level = rng.normal(0, 0.3, (2, 1, B))
+    """Return (2 S, B): a behaviour's profile is its favourite hour, and a level of its own at the weekend."""
+    profile = np.arange(len(base)) % NUM_PROFILES
+    amplitude = 0.8 * rng.uniform(0.3, 1.0, NUM_PROFILES)[profile]
+    peak_slot = rng.uniform(0, SLOTS_PER_DAY, NUM_PROFILES)[profile]
+    level = rng.normal(0, 0.3, (2, 1, NUM_PROFILES))[:, :, profile]
     angle = 2 * np.pi * (np.arange(SLOTS_PER_DAY)[:, None] - peak_slot) / SLOTS_PER_DAY
-    weight = (base * np.exp(amplitude * np.cos(angle) + level)).reshape(-1, B)
+    weight = (base * np.exp(amplitude * np.cos(angle) + level)).reshape(-1, len(base))
     return weight / weight.sum(axis=1, keepdims=True)
 
 
@@ -190,6 +115,23 @@ def _week_rate(events_per_day: float) -> np.ndarray:
     weekend = 0.04 + 1.2 * _bump(hour, 13, 3) + 1.5 * _bump(hour, 20, 2.5)
     week = np.concatenate([workday] * FIRST_WEEKEND_DAY + [weekend] * (DAYS_PER_WEEK - FIRST_WEEKEND_DAY))
     return week * (events_per_day * DAYS_PER_WEEK / week.sum())
+
+
+def _place_thresholds() -> tuple[np.ndarray, np.ndarray]:
+    """Return, per moment, the probability of being at home, and that of being at home or at work."""
+    hour = np.arange(SLOTS_PER_DAY) / 2
+    office, night = (hour >= 9) & (hour < 18), (hour < 7) | (hour >= 23)
+    home_workday = np.where(night, 0.9, np.where(office, 0.1, 0.6))
+    home_weekend = np.where(night, 0.9, 0.6)
+    work_workday = np.where(office, 0.7, 0.05)
+    home = np.concatenate([home_workday, home_weekend])
+    return home, home + np.concatenate([work_workday, np.full(SLOTS_PER_DAY, 0.02)])
+
+
+def _ladder(rhythm: np.ndarray) -> np.ndarray:
+    cdf = np.cumsum(rhythm, axis=1)
+    cdf[:, -1] = 1.0
+    return (cdf + np.arange(len(cdf))[:, None]).ravel()
 
 
 def _bump(hour: np.ndarray, center: float, width: float) -> np.ndarray:

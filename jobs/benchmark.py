@@ -1,0 +1,87 @@
+"""Measure the platform against the simplest thing that does the same work, all in one run, and print a table of ratios.
+
+    python jobs/benchmark.py data
+    python jobs/benchmark.py data --rows 200000 --memory-rows 100000 400000 --stream-windows 50000 --repeats 1
+
+The defaults take some fifteen minutes on two cores and 10 GB of disk. A ratio compares two things that ran in turns on
+one machine, so it holds where a rate does not. Needs the `dev` extra (polars).
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from behavegpt.arguments import merge_repeats
+from behavegpt.bench.figures import Figure, to_lines
+from behavegpt.errors import InputError, exit_codes
+
+Part = Literal["ingest", "stream", "generator", "memory"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """Measure ingest, stream and generator."""
+
+    rows: int = 20_000_000
+    """Rows of the generated log that ingest and the polars script turn into windows; the stream reads the result."""
+    memory_rows: tuple[int, int] = (5_000_000, 50_000_000)
+    """Rows of the two logs on which the peak memory of ingest is compared."""
+    stream_windows: int = 1_000_000
+    """Windows that the stream and the bare read go through each time, in as many passes as that takes."""
+    generator_events: int = 5_000_000
+    """Events to generate."""
+    repeats: int = 3
+    """Measurements of each side, in turns."""
+    num_workers: int = 2
+    """Threads of ingest; the polars script takes all cores."""
+    memory_gb: float = 2.0
+    """What ingest may use for arrays."""
+    work: Path = Path(tempfile.gettempdir())
+    """Where a scratch directory is made, and removed at the end."""
+    parts: tuple[Part, ...] = ("ingest", "stream", "generator", "memory")
+    """What to measure; the stream needs ingest's result."""
+
+
+def main(args: Data) -> None:
+    """Measure, and print the table, each figure as soon as it is there."""
+    sizes = {"rows": args.rows, "memory-rows": min(args.memory_rows), "generator-events": args.generator_events}
+    problems = [f"--{name} {value}: must be 10000 or more" for name, value in sizes.items() if value < 10_000]
+    problems += [f"--repeats {args.repeats}: must be 1 or more"] if args.repeats < 1 else []
+    problems += [f"--num-workers {args.num_workers}: must be 1 or more"] if args.num_workers < 1 else []
+    problems += [f"--work {args.work}: is no directory"] if not args.work.is_dir() else []
+    problems += ["--parts stream: needs ingest too"] if "stream" in args.parts and "ingest" not in args.parts else []
+    if problems:
+        raise InputError(*problems)
+    with tempfile.TemporaryDirectory(prefix="behavegpt-benchmark-", dir=args.work) as work:
+        figures = []
+        for figure in measure(args, Path(work)):
+            print(f"measured: {figure.name}", flush=True)
+            figures.append(figure)
+    print("\n".join(to_lines(figures)))
+
+
+def measure(args: Data, work: Path) -> Iterator[Figure]:
+    """Yield the figures of the chosen parts."""
+    # Imported here: the processes that are measured import this file, and should hold nothing that they do not need.
+    from behavegpt.bench.generate import compare_generator
+    from behavegpt.bench.ingest import Limits, compare_ingest, compare_memory
+    from behavegpt.bench.stream import compare_stream
+
+    limits = Limits(num_workers=args.num_workers, memory_gb=args.memory_gb)
+    if "ingest" in args.parts:
+        yield from compare_ingest(work, args.rows, limits, args.repeats)
+    if "stream" in args.parts:
+        yield from compare_stream(work, work / "ours", args.stream_windows, args.repeats)
+    if "generator" in args.parts:
+        yield from compare_generator(work, args.generator_events)
+    if "memory" in args.parts:
+        yield from compare_memory(work, args.memory_rows, limits)
+
+
+if __name__ == "__main__":
+    with exit_codes():
+        main(tyro.extras.subcommand_cli_from_dict({"data": Data}, args=merge_repeats()))
