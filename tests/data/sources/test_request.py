@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from behavegpt.data.sources.spec import BehaviorTable, Columns, LogSpec
 from behavegpt.data.sources.survey import find_spec_problems
 from behavegpt.errors import InputError
 
-MAPPED = {"user": "u", "timestamp": "t", "event": "e"}
+MAPPED: dict[str, Any] = {"user": "u", "timestamp": "t", "event": "e"}
 
 
 def test_every_field_of_the_spec_can_be_reached() -> None:
