@@ -1,6 +1,7 @@
 """Measure the platform against the simplest thing that does the same work, all in one run, and print a table of ratios.
 
     python jobs/benchmark.py data
+    python jobs/benchmark.py study --dataset data/demo
     python jobs/benchmark.py data --rows 200000 --memory-rows 100000 400000 --stream-windows 50000 --repeats 1
 
 The defaults take some fifteen minutes on two cores and 10 GB of disk. A ratio compares two things that ran in turns on
@@ -46,6 +47,27 @@ class Data:
     """What to measure; the stream needs ingest's result."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """Measure the demo study's wall time against a bare torch loop; needs a Ray head (clusters/local.sh start, env)."""
+
+    dataset: Path
+    """The demo's logs: jobs/synthesize.py --out DIR."""
+    threads: int = 2
+    """Of the bare loop: as many as the cluster has cores."""
+    work: Path = Path(tempfile.gettempdir())
+    """Where a scratch directory is made, and removed at the end."""
+
+
+def measure_demo(args: Study) -> None:
+    """Measure, and print the ratio."""
+    from behavegpt.bench.study import measure_study
+    from behavegpt.study.ladder import demo
+
+    with tempfile.TemporaryDirectory(prefix="behavegpt-benchmark-", dir=args.work) as work:
+        print("\n".join(to_lines([measure_study(demo(), args.dataset, Path(work), args.threads)])))
+
+
 def main(args: Data) -> None:
     """Measure, and print the table, each figure as soon as it is there."""
     sizes = {"rows": args.rows, "memory-rows": min(args.memory_rows), "generator-events": args.generator_events}
@@ -84,4 +106,5 @@ def measure(args: Data, work: Path) -> Iterator[Figure]:
 
 if __name__ == "__main__":
     with exit_codes():
-        main(tyro.extras.subcommand_cli_from_dict({"data": Data}, args=merge_repeats()))
+        chosen = tyro.extras.subcommand_cli_from_dict({"data": Data, "study": Study}, args=merge_repeats())
+        measure_demo(chosen) if isinstance(chosen, Study) else main(chosen)

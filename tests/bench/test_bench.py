@@ -114,6 +114,16 @@ def test_wrong_flags_are_named_together(tmp_path: Path) -> None:
     ]
 
 
+def test_study_without_its_logs_is_refused_at_once(tmp_path: Path) -> None:
+    flags = ["--dataset", str(tmp_path / "none"), "--work", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, JOB, "study", *flags], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path / 'none'}: not a dataset")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_small_benchmark_from_end_to_end(ray_cluster: str, tmp_path: Path) -> None:
