@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from behavegpt.data.arrays import load_array
 from behavegpt.data.windows import Windows
 from behavegpt.schema import SPLITS, WINDOWS_PER_SHARD
 
@@ -83,9 +84,9 @@ def read_spill(work: Path, split: str, shard: int) -> Windows:
     """
     parts = []
     for path in sorted((work / "spill" / split).glob("*.records.npy")):
-        offsets = np.load(path.with_name(path.name.replace(".records.", ".offsets.")), mmap_mode="r")
+        offsets = load_array(path.with_name(path.name.replace(".records.", ".offsets.")))
         # The map is left at once: memory holds a shard, whatever the size of the files.
-        parts.append(np.array(np.load(path, mmap_mode="r")[offsets[shard] : offsets[shard + 1]]))
+        parts.append(np.array(load_array(path)[offsets[shard] : offsets[shard + 1]]))
     if not parts:
         raise FileNotFoundError(f"{work / 'spill' / split}: no windows were spilled")
     records = np.concatenate(parts)

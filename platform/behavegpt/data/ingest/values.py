@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from behavegpt.data.arrays import load_array
 from behavegpt.data.ingest.batches import read_texts
 from behavegpt.data.vocab import Vocabulary
 from behavegpt.schema import FIRST_KNOWN_ID, OTHER_ID, PADDING_ID, SPLITS
@@ -37,7 +38,7 @@ def merge_values(directory: Path, blocks: Sequence[str], column: str) -> pa.Arra
 
 def read_codes(directory: Path, block: str, column: str) -> np.ndarray:
     """Return the codes of a block's own texts, in their order; the last is -1, for the code -1 of a missing value."""
-    return np.load(_codes_path(directory, block, column))
+    return np.array(load_array(_codes_path(directory, block, column)))
 
 
 def _codes_path(directory: Path, block: str, column: str) -> Path:
