@@ -14,6 +14,7 @@ class Flops:
 
     @property
     def words(self) -> str:
+        """Return the budget as a report says it."""
         return f"{scientific(self.flops)} FLOPs"
 
 
@@ -27,10 +28,12 @@ class GpuHours:
 
     @property
     def flops(self) -> float:
+        """Return the training FLOPs that it buys."""
         return 3600 * self.hours * self.flops_per_second
 
     @property
     def words(self) -> str:
+        """Return the budget as a report says it."""
         return f"{figures(self.hours, 3)} GPU-hours at {scientific(self.flops_per_second)} FLOP/s"
 
 
@@ -45,11 +48,13 @@ class Money:
 
     @property
     def flops(self) -> float:
+        """Return the training FLOPs that it buys."""
         hours = self.amount / self.price_per_gpu_hour
         return GpuHours(hours=hours, flops_per_second=self.flops_per_second).flops
 
     @property
     def words(self) -> str:
+        """Return the budget as a report says it."""
         price = figures(self.price_per_gpu_hour, 3)
         return f"{figures(self.amount, 3)} of money, {price} a GPU-hour at {scientific(self.flops_per_second)} FLOP/s"
 
