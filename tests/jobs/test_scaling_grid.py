@@ -5,11 +5,9 @@ Most runs execute the job's file in this process, as python does, so that torch 
 
 import json
 import re
-import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import pytest
 
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.synthetic import domains
-from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
+from behavegpt.data.synthetic.generator import GeneratorConfig
 from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.study.config import StudyConfig, Variant, of_widths
@@ -35,44 +33,11 @@ class Done:
     err: str
 
 
-@pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return 9,000 unique training targets."""
-    out = tmp_path_factory.mktemp("grid") / "small"
-    write_generated(out, SMALL, "small")
-    return out
-
-
 @pytest.fixture
 def damaged(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("damaged") / "small"
     shutil.copytree(dataset, copy)
     return copy
-
-
-@pytest.fixture
-def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def run(cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Return a runner of the job in an empty directory; a run that would train fails before it meets a cluster."""
-    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", None)
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_path(str(JOB), run_name="__main__")
-        except SystemExit as left:
-            assert isinstance(left.code, int)
-            code = left.code
-        printed = capsys.readouterr()
-        return Done(code, printed.out, printed.err)
-
-    return run
 
 
 def assert_refused(done: Done, cwd: Path, *problems: str) -> None:

@@ -1,0 +1,54 @@
+"""A small dataset, and a runner of jobs/scaling_grid.py in this process, for the tests of the job without a cluster."""
+
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
+
+JOB = Path(__file__).parents[2] / "jobs" / "scaling_grid.py"
+SMALL = GeneratorConfig(num_users=40, num_train_events=9_000, num_val_windows=12, num_test_windows=4)
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 9,000 unique training targets."""
+    out = tmp_path_factory.mktemp("grid") / "small"
+    write_generated(out, SMALL, "small")
+    return out
+
+
+@pytest.fixture
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Return a runner of the job in an empty directory; a run that would train fails before it meets a cluster."""
+    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", None)
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(JOB), run_name="__main__")
+        except SystemExit as left:
+            assert isinstance(left.code, int)
+            code = left.code
+        printed = capsys.readouterr()
+        return Done(code, printed.out, printed.err)
+
+    return run
