@@ -22,8 +22,9 @@ from behavegpt.lease import check_free, lease
 from behavegpt.study import ladder
 from behavegpt.study.branch_check import check_study, run_check
 from behavegpt.study.estimate import estimate_seconds, plan_lines
-from behavegpt.study.request import GridRequest, VariantRequest, answer, made_dataset, outline_lines, within_budgets
+from behavegpt.study.request import GridRequest, answer, made_dataset, outline_lines, within_budgets
 from behavegpt.study.run import open_study, run_study
+from behavegpt.study.variants import VariantRequest
 from behavegpt.train.config import ExecutionConfig
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +18,12 @@ from behavegpt.data.synthetic.config import GeneratorConfig
 from behavegpt.data.synthetic.domains import demo
 from behavegpt.data.synthetic.generator import write_generated
 from behavegpt.errors import InputError
-from behavegpt.loss.config import DroConfig
 from behavegpt.schema import FIRST_KNOWN_ID, NUM_INPUTS, NUM_SLOTS, NUM_WEEKDAYS
 from behavegpt.study.axes import data_sizes, grid_within, iso_flop_sizes, model_of
-from behavegpt.study.config import StudyConfig, Variant, of_widths
+from behavegpt.study.config import StudyConfig, of_widths
 from behavegpt.study.estimate import plan_lines
 from behavegpt.study.grid import plan_study
 from behavegpt.study.recipe import BATCH_RAMP, DECAY_SHARE, WARMUP_STEPS
-from behavegpt.train.config import Schedule
 from behavegpt.train.schedule import plan_steps
 
 
@@ -46,26 +44,6 @@ class GridRequest:
     around the optimum."""
     total_flops: float | None = None
     """Training FLOPs of the whole study: models and data sizes with the widest lever arms that it buys."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VariantRequest:
-    """The axis of variants."""
-
-    loss: tuple[Literal["erm", "cvar"], ...] | None = None
-    """Variants, each with a law of its own. erm: plain cross-entropy; cvar: the behaviour-level robust loss. Default:
-    the preset's."""
-    eps: float = 0.5
-    """Of cvar: the least share of the data that the worst case may shrink to."""
-    schedule: Schedule = "wsd"
-    """wsd: branches of shared trunks; wsd_independent, cosine: a run of its own for every cell."""
-
-    def of(self, preset: tuple[Variant, ...]) -> tuple[Variant, ...]:
-        """Return the preset's variants, or those that were named."""
-        if self.loss is None:
-            return tuple(replace(variant, schedule=self.schedule) for variant in preset)
-        losses = {"erm": None, "cvar": DroConfig(eps=self.eps)}
-        return tuple(Variant(dro=losses[loss], schedule=self.schedule) for loss in self.loss)
 
 
 def answer(preset: StudyConfig, request: GridRequest, **shared: Any) -> StudyConfig:

@@ -14,14 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from behavegpt.data.batches import Batch, keep_targets
 from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.plan import plan_reads, rank_windows
-from behavegpt.data.stream import TableSource, class_frequencies, read_targets, stream_batches
+from behavegpt.data.stream import TableSource, read_targets, stream_batches
 from behavegpt.files import create_file
-from behavegpt.loss.dro import DroState, class_statistics, sample_weights, update, weigh
 from behavegpt.loss.nll import mean_loss, token_losses
 from behavegpt.model.attention import resolve_attention
 from behavegpt.model.transformer import BehaveGPT, initialise
@@ -36,6 +34,7 @@ from behavegpt.train.engine import Engine, build_engine
 from behavegpt.train.evaluate import Validation, evaluate, features, read_validation
 from behavegpt.train.metrics import CurveWriter, write_note
 from behavegpt.train.record import Measured, code_version, finished, result_row, saved_steps, step_name
+from behavegpt.train.robust import RobustLoss
 from behavegpt.train.schedule import Leg, StepPlan, branch_start, lr_factor, plan_legs, plan_steps
 
 
@@ -113,7 +112,7 @@ def _run_leg(
     plan: StepPlan,
     job: TrunkJob,
     engine: Engine,
-    robust: "RobustLoss",
+    robust: RobustLoss,
     batches: Iterator[Batch],
     curve: CurveWriter,
     device: torch.device,
@@ -139,33 +138,6 @@ def _run_leg(
         total += loss_sum
         curve.add(leg, step, events_end, loss_sum, factor, norm)
     return total / max(1, leg.num_events - int(plan.events_before[leg.start]))
-
-
-class RobustLoss:
-    """The training loss: each target's cross-entropy, times its behaviour's robust weight where the job asks for it."""
-
-    def __init__(self, job: TrunkJob, device: torch.device) -> None:
-        self._config = job.train.dro
-        if self._config is not None:
-            self._state = DroState(job.model.num_classes, device)
-            self._probs_G = torch.tensor(class_frequencies(job.dataset), dtype=torch.float32, device=device)
-
-    def __call__(self, losses_BI: Tensor, targets_BI: Tensor, step: int) -> Tensor:
-        """Return the weighted losses (B, I), after moving the class means by the global batch."""
-        if self._config is None:
-            return losses_BI
-        sums_G, counts_G = class_statistics(losses_BI, targets_BI, len(self._probs_G))
-        update(self._state, all_sum(sums_G), all_sum(counts_G), self._config)
-        return weigh(losses_BI, targets_BI, sample_weights(self._state, self._probs_G, self._config, step))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the state for a checkpoint."""
-        return {f"dro.{k}": v.cpu() for k, v in self._state.state_dict().items()} if self._config else {}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` returned."""
-        if self._config is not None:
-            self._state.load_state_dict({k: tensors[f"dro.{k}"] for k in self._state.state_dict()})
 
 
 def batches_of(
