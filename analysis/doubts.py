@@ -58,8 +58,16 @@ def warn_repeats(points: Points, form_name: str) -> tuple[str, ...]:
     )
 
 
-def warn_fit(fit: Fit, spread: Spread | None, points: Points, loss_stderr: np.ndarray) -> tuple[str, ...]:
-    """Return warnings about the law's spread, and about its misfit where the noise of a loss is known."""
+def warn_fit(fit: Fit, spread: Spread | None, points: Points, noise: np.ndarray | None = None) -> tuple[str, ...]:
+    """Return warnings about the law's spread, and about its misfit where the noise of a loss is known.
+
+    Args:
+        fit: The law.
+        spread: Its draws and their calibration; None for no intervals.
+        points: Its cells; several with one N and D show the noise between seeds.
+        noise: (C,) standard deviation of each loss where the table states it, NaN where it does not; None for a study,
+            whose seeds are all that tell.
+    """
     warnings = []
     if spread is not None:
         for name, (low, high) in spread.parameters(fit).items():
@@ -69,7 +77,7 @@ def warn_fit(fit: Fit, spread: Spread | None, points: Points, loss_stderr: np.nd
                     f" wider than {name} itself ({fit.parameters[name]:.3g})."
                 )
         warnings += _draws_at_bound(spread)
-    return (*warnings, *_lack_of_fit(fit, points, loss_stderr))
+    return (*warnings, *_lack_of_fit(fit, points, noise))
 
 
 def warn_form(contest: Contest) -> tuple[str, ...]:
@@ -150,15 +158,20 @@ def _draws_at_bound(spread: Spread) -> list[str]:
     return [f"In {share:.0%} of the bootstrap draws one of the law's terms vanishes: the cells barely need it."]
 
 
-def _lack_of_fit(fit: Fit, points: Points, loss_stderr: np.ndarray) -> list[str]:
-    """Return a warning when residuals exceed the noise: between seeds where cells repeat, else the losses' own."""
+def _lack_of_fit(fit: Fit, points: Points, noise: np.ndarray | None) -> list[str]:
+    """Return a warning when residuals exceed the noise: between seeds where cells repeat, else the one stated.
+
+    Residuals are weighted as in the fit, by one over their noise, so that the noise is the same everywhere (an F test
+    of misfit over pure error, Draper & Smith 1998, 2.1).
+    """
+    weight = np.broadcast_to(points.weight, points.loss.shape)
     residual = points.loss - fit.predict(points)
     freedom = len(residual) - len(fit.theta)
     columns = np.stack([points.num_params, points.num_events, np.broadcast_to(points.num_epochs, residual.shape)], -1)
     cell = np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
-    mean = np.bincount(cell, points.loss) / np.bincount(cell)
-    pure, replicates = float(((points.loss - mean[cell]) ** 2).sum()), len(residual) - len(mean)
-    misfit, lack = float((residual**2).sum()) - pure, freedom - replicates
+    mean = np.bincount(cell, weight**2 * points.loss) / np.bincount(cell, weight**2)
+    pure, replicates = float(((weight * (points.loss - mean[cell])) ** 2).sum()), len(residual) - len(mean)
+    misfit, lack = float(((weight * residual) ** 2).sum()) - pure, freedom - replicates
     if replicates >= _MIN_REPLICATES and lack > 0 and pure > 0:
         ratio = (misfit / lack) / (pure / replicates)
         if ratio > 1 + _NOISE and fisher.sf(ratio, lack, replicates) < _SIGNIFICANT:
@@ -166,8 +179,8 @@ def _lack_of_fit(fit: Fit, points: Points, loss_stderr: np.ndarray) -> list[str]
                 f"Lack of fit: the form misses the cells' means by {np.sqrt(ratio):.1f} times the noise between seeds"
                 f" (F {ratio:.1f} on {lack} and {replicates} degrees of freedom)."
             ]
-    elif np.isfinite(loss_stderr).all() and (loss_stderr > 0).all():
-        chi_squared = float(((residual / loss_stderr) ** 2).sum())
+    elif noise is not None and np.isfinite(noise).all() and (noise > 0).all():
+        chi_squared = float(((residual / noise) ** 2).sum())
         if chi2.sf(chi_squared, freedom) < _SIGNIFICANT:
             return [
                 f"Lack of fit: the residuals are {np.sqrt(chi_squared / freedom):.1f} times the losses' own standard"

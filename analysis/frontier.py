@@ -58,7 +58,9 @@ class Optimum:
     loss: float
     """L(N*, D*)."""
     loss_interval: Interval | None
-    """Where one run with this split lands: the law's uncertainty and the noise of a run."""
+    """Of the law's own loss at each draw's best split: what more cells make narrower."""
+    run_interval: Interval | None
+    """Where one run with this split lands: the law's uncertainty and the noise of a run, which no cell makes less."""
     half: float
     """Loss of half of N* on the same budget over `loss`, less 1."""
     double: float
@@ -116,14 +118,15 @@ def find_optimum(
     params = float(np.exp(best))
     events = along.product / params
     at = along.losses(fit.form, fit.theta, best + np.log([1.0, 0.5, 2.0]))
-    spans: list[Interval | None] = [None] * 4
+    spans: list[Interval | None] = [None] * 5
     lost = 0.0
     if spread is not None:
         logs = best_log_params(fit.form, spread.draws.draws, along)
         lost = float(np.isnan(logs).mean())
         drawn = along.losses(fit.form, spread.draws.draws, logs[..., None])[..., 0]
         values = (np.exp(logs), along.product / np.exp(logs), along.product / np.exp(2 * logs))
-        found = (params, events, events / params)
+        values += (drawn,)
+        found = (params, events, events / params, float(at[0]))
         spans = [spread.interval(point, draw) for point, draw in zip(found, values, strict=True)]
         spans.append(spread.run_interval(float(at[0]), drawn))
     outside = (_outside(params, points.num_params), _outside(events, points.num_events))
@@ -138,6 +141,7 @@ def find_optimum(
         ratio_interval=spans[2],
         loss=float(at[0]),
         loss_interval=spans[3],
+        run_interval=spans[4],
         half=float(at[1] / at[0] - 1),
         double=float(at[2] / at[0] - 1),
         half_waste=_waste(fit, points, budget.flops, rate, float(at[1])),

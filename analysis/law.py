@@ -136,7 +136,7 @@ def fit_law(
             optima = tuple(find_optimum(law, spread, points, budget, rate, unique_events) for budget in chosen)
             countings = tuple(recount(table, name, law, spread, chosen, unique_events) for name in table.countings)
             checks = cross_check(law, points, rate, valleys)
-        warnings += doubts.warn_fit(law, spread, points, table.loss_stderr) + doubts.warn_ladder(law, rungs)
+        warnings += doubts.warn_fit(law, spread, points, table.stated_noise) + doubts.warn_ladder(law, rungs)
         warnings += doubts.warn_optima(optima, max_extrapolation) + doubts.warn_cross_checks(checks)
     return Law(
         method=method,

@@ -14,13 +14,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.curves import read_curves
 from analysis.figures import draw, to_svg
 from analysis.law import FormChoice, Law, fit_law
 from analysis.law_json import law_to_json
 from analysis.refit import Method
 from analysis.report_law import sections
+from analysis.report_study import alarms
 from analysis.report_text import headline
+from analysis.study import Study, read_study
 from analysis.table import Table, read_table
 from behavegpt import __version__
 from behavegpt.errors import InputError
@@ -34,7 +35,8 @@ _CAPTIONS = {
     "ladder": "Each form fitted to the cells below a rung and scored on those above it.",
     "parameters": "Both methods: calibrated interval of the chosen one (above), 1.96 standard errors of the other.",
     "optimum": "The cells, and the split of a budget that the law finds best. Beyond the cells it is extrapolation.",
-    "learning": "Training loss of each trunk, and of the decay branches whose ends are the cells.",
+    "learning": "Training loss of each trunk and of the decay branches that end in the cells, averaged over stretches"
+    " of a tenth in events; the first steps lie above the frame.",
 }
 
 
@@ -47,6 +49,7 @@ def report_study(
     variant: str | None = None,
     num_draws: int = 1000,
     seed: int = 0,
+    refresh_s: int | None = None,
 ) -> tuple[Law, Path]:
     """Fit the law of a study and write its report.
 
@@ -58,32 +61,42 @@ def report_study(
         variant: The variant to fit, needed when the study has several.
         num_draws: Bootstrap draws.
         seed: Of the bootstrap.
+        refresh_s: As for `write_report`.
 
     Returns:
         The law, refused or not, and the path of report.html.
     """
     table = read_table(study_dir / "results.parquet", variant=variant)
     law = fit_law(table, method=method, form=form, num_draws=num_draws, seed=seed)
-    return law, write_report(law, table, out or study_dir / "report")
+    return law, write_report(law, table, out or study_dir / "report", refresh_s=refresh_s)
 
 
-def write_report(law: Law, table: Table, out: Path) -> Path:
+def write_report(law: Law, table: Table, out: Path, *, refresh_s: int | None = None) -> Path:
     """Write fit.json, the figures, report.md and report.html into `out`, and return the path of report.html.
 
-    A plan.json beside the table tells the report about the study; without one, those sections are left out.
+    What lies beside a study's table (plan, curves, checks of branches and rates) is told; what does not is left out.
+
+    Args:
+        law: The law, refused or not.
+        table: Its cells.
+        out: The report's directory.
+        refresh_s: Of a study that still runs: the page says so, and browsers load it again after so many seconds.
 
     Raises:
-        InputError: `out` cannot be a directory, or plan.json is not readable.
+        InputError: `out` cannot be a directory, or a file beside the table is not what a study writes.
     """
-    plan = read_plan(table)
+    if refresh_s is not None and refresh_s < 1:
+        raise InputError(f"refresh_s is {refresh_s}; it must be at least 1 second.")
+    study = read_study(table.path.parent, table.rows) if table.is_study else None
     check_out(out)
-    floor = ((plan.get("dataset") or {}).get("floor") or {}).get("entropy_nats")
-    curves = read_curves(table.path.parent, table.rows) if table.is_study else ()
-    drawings = {name: to_svg(figure) for name, figure in draw(law, table, floor, curves).items()}
+    floor = study.floor if study else None
+    drawings = {name: to_svg(figure) for name, figure in draw(law, table, floor, study.curves if study else ()).items()}
     facts = {
         "version": __version__,
-        "headline": headline(law, table),
-        "sections": sections(law, table, plan, floor, set(drawings)),
+        "refresh_s": refresh_s,
+        "banner": "" if refresh_s is None else _banner(study),
+        "headline": headline(law, table, alarms(study)),
+        "sections": sections(law, table, study, floor, set(drawings)),
         "figures": [{"name": name, "caption": _CAPTIONS[name], "svg": Markup(svg)} for name, svg in drawings.items()],
     }
     try:
@@ -98,6 +111,15 @@ def write_report(law: Law, table: Table, out: Path) -> Path:
     return out / "report.html"
 
 
+def _banner(study: Study | None) -> str:
+    """Return how far a study that still runs has come."""
+    if study is None or not study.num_planned:
+        return "running"
+    failed = sum(cell.failed for cell in study.cells)
+    done = f"running: {sum(cell.completed for cell in study.cells)} of {len(study.cells)} cells"
+    return f"{done}, {failed} without a loss" if failed else done
+
+
 def check_out(out: Path) -> None:
     """Raise when `out` is, or lies below, something that is not a directory."""
     for path in (out, *out.parents):
@@ -105,20 +127,6 @@ def check_out(out: Path) -> None:
             if not path.is_dir():
                 raise InputError(f"--out {out}: {path} is a file; the report needs a directory.")
             return
-
-
-def read_plan(table: Table) -> dict[str, Any]:
-    """Return the plan.json beside a study's table, empty when there is none."""
-    path = table.path.parent / "plan.json"
-    if not table.is_study or not path.is_file():
-        return {}
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(plan, dict):
-        raise InputError(f"{path}: holds {type(plan).__name__}, not an object.")
-    return plan
 
 
 def render(template: str, facts: dict[str, Any]) -> str:

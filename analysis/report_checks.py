@@ -1,5 +1,7 @@
 """The same question asked otherwise: under each counting of N, and without a law. A law in, sections out."""
 
+import math
+
 from analysis.frontier import Optimum
 from analysis.law import Law
 from analysis.report_facts import Grid, Section
@@ -24,6 +26,7 @@ def countings_section(law: Law) -> Section | None:
 
 def _counting_row(name: str, rate: float, parameters: dict[str, float], best: Optimum) -> tuple[str, ...]:
     shown = [figures(parameters.get(key), 3) for key in ("alpha", "beta", "L0")]
+    shown[1] = shown[1] if "beta" in parameters else "as alpha"
     split = (human(best.num_params), human_span(best.num_params_interval))
     return (
         name,
@@ -41,7 +44,7 @@ def cross_checks_section(law: Law) -> Section | None:
         (
             check.method,
             str(check.num_budgets),
-            *(figures(value, 3) for value in (check.exponent, check.law_exponent)),
+            *("-" if math.isnan(value) else f"{value:.3f}" for value in (check.exponent, check.law_exponent)),
             f"{figures(check.disagreement, 3)} times",
         )
         for check in law.cross_checks

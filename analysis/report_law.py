@@ -3,15 +3,15 @@
 Both templates only lay out what is here, so the HTML and the Markdown cannot disagree.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from analysis.frontier import Optimum
 from analysis.ladder import CUTS
 from analysis.law import Law
+from analysis.report_cells import cells_section, lost_section
 from analysis.report_checks import countings_section, cross_checks_section
-from analysis.report_facts import Grid, Section, cells_section, dataset_section, provenance_section, study_section
-from analysis.report_text import coverage
+from analysis.report_facts import Grid, Section, dataset_section, provenance_section
+from analysis.report_study import branch_section, noise_section, recipe_section, study_section
+from analysis.report_text import coverage, readable
+from analysis.study import Study
 from analysis.table import Table
 from analysis.text import figures, human, human_span, scientific, span
 
@@ -29,9 +29,7 @@ _MEANING = {
 }
 
 
-def sections(
-    law: Law, table: Table, plan: Mapping[str, Any], floor: float | None, drawn: set[str]
-) -> tuple[Section, ...]:
+def sections(law: Law, table: Table, study: Study | None, floor: float | None, drawn: set[str]) -> tuple[Section, ...]:
     """Return the parts of the report in their order, leaving out those that have nothing to say."""
     parts = [
         _trust(law),
@@ -40,8 +38,12 @@ def sections(
         countings_section(law),
         cross_checks_section(law),
         _floor(law, floor),
+        _held_out(law),
+        noise_section(table),
     ]
-    parts += [_held_out(law), study_section(plan, drawn), dataset_section(plan.get("dataset") or {})]
+    if study is not None:
+        parts += [study_section(study, drawn), recipe_section(study, table), branch_section(study)]
+        parts += [dataset_section(study.plan.get("dataset") or {}), lost_section(study, table)]
     parts += [cells_section(law, table), provenance_section(law, table)]
     return tuple(part for part in parts if part is not None)
 
@@ -70,9 +72,9 @@ def _law(law: Law) -> Section:
         values = [figures(getattr(law.fits[method], name), digits) for method in (law.method, law.other)]
         rows.append((name, values[0], "", "", values[1], meaning))
     text = (
-        f"L(N, D) = {law.form.formula}, fitted by two methods: curve_fit is least squares on the loss (the paper's),"
-        " huber the robust fit of Hoffmann et al. (2022) on the logarithm of the loss. Where they disagree by more than"
-        " the interval, a few cells decide.",
+        f"L(N, D) = {readable(law.form.formula)}, fitted by two methods: curve_fit is least squares on the loss (the"
+        " paper's), huber the robust fit of Hoffmann et al. (2022) on the logarithm of the loss. Where they disagree by"
+        " more than the interval, a few cells decide.",
         *([coverage(law)] if coverage(law) else ()),
     )
     grid = Grid(columns=("", law.method, level, "asymptotic error", law.other, "meaning"), rows=tuple(rows))
@@ -85,7 +87,8 @@ def _optimum(law: Law) -> Section | None:
         return None
     text = (
         f"The split of a budget C = k N D with the lowest loss, k = {figures(law.flops_per_param_event, 3)} FLOPs per"
-        " parameter and event. The interval of the loss is that of one run.",
+        " parameter and event. The interval of the law's loss narrows with more cells; that of one run has its own"
+        " noise on top.",
         "How wide is the valley? What half and twice the best N cost on the same budget, as a share of the loss, and as"
         " the share of the budget that is wasted.",
     )
@@ -118,11 +121,13 @@ def _optima_grid(optima: tuple[Optimum, ...]) -> Grid:
             span(best.ratio_interval),
             figures(best.loss),
             span(best.loss_interval, 4),
+            span(best.run_interval, 4),
             "inside" if best.extrapolation <= 1 else f"{figures(best.extrapolation, 3)} times beyond",
         )
         for best in optima
     )
-    columns = ("budget", "N*", "interval", "D*", "interval", "D*/N*", "interval", "loss", "interval", "measured range")
+    columns = ("budget", "N*", "interval", "D*", "interval", "D*/N*", "interval")
+    columns += ("loss", "interval of the law", "one run lands in", "measured range")
     return Grid(columns=columns, rows=rows)
 
 

@@ -20,17 +20,20 @@ class Headline:
 
     title: str
     refused: bool
+    alarms: tuple[str, ...]
+    """What must be known before any number is believed."""
     equation: tuple[Piece, ...]
     """The law with its numbers; empty when refused."""
     sentences: tuple[str, ...]
 
 
-def headline(law: Law, table: Table) -> Headline:
+def headline(law: Law, table: Table, alarms: tuple[str, ...] = ()) -> Headline:
     """Return the law in one line and what it means, or why there is none."""
     study = str(table.rows[0]["study"]) if table.is_study else table.path.name
-    title = f"Scaling law of {study}"
+    several = len({row.get("variant") for row in table.rows}) > 1
+    title = f"Scaling law of {study}" + (f", {table.variant}" if several else "")
     if law.refused:
-        return Headline(title=title, refused=True, equation=(), sentences=())
+        return Headline(title=title, refused=True, alarms=alarms, equation=(), sentences=())
     sentences = [_floor(law, table)] if "L0" in law.form.parameters else []
     if law.optima:
         sentences += [_best(law, table), _growth(law)]
@@ -40,7 +43,7 @@ def headline(law: Law, table: Table) -> Headline:
     )
     if law.contest:
         sentences.append(f"The form: {law.contest.why}")
-    return Headline(title=title, refused=False, equation=equation(law.fit), sentences=tuple(sentences))
+    return Headline(title=title, refused=False, alarms=alarms, equation=equation(law.fit), sentences=tuple(sentences))
 
 
 def equation(fit: Fit) -> tuple[Piece, ...]:
@@ -56,7 +59,7 @@ def equation(fit: Fit) -> tuple[Piece, ...]:
     ]
     match fit.form.name:
         case "farseer":
-            return (*left, (fit.form.formula.replace("**", "^").replace(" * ", " "), "plain"))
+            return (*left, (readable(fit.form.formula), "plain"))
         case "params" | "events" | "compute":
             variable = {"params": "N", "events": "D", "compute": "ND"}[fit.form.name]
             powers = [_power(values["A"], variable, values["exponent"])]
@@ -70,6 +73,11 @@ def equation(fit: Fit) -> tuple[Piece, ...]:
     if "k" in values:
         terms = [("(", "plain"), *terms, (")", "plain"), (values["k"], "sup")]
     return (*left, *terms, (" + ", "plain"), (values["L0"], "plain"))
+
+
+def readable(formula: str) -> str:
+    """Return a formula without the asterisks of Python."""
+    return formula.replace("**", "^").replace(" * ", " ")
 
 
 def summarize(law: Law) -> str:
@@ -87,7 +95,8 @@ def summarize(law: Law) -> str:
         lines.append(
             f"optimum of {best.budget.words}: N {human(best.num_params)}, D {human(best.num_events)},"
             f" D/N {figures(best.ratio, 3)} ({span(best.ratio_interval)}), loss {figures(best.loss)}"
-            f" ({span(best.loss_interval, 4)}); half or twice that N costs {_cost(best)}"
+            f" ({span(best.loss_interval, 4)}; one run {span(best.run_interval, 4)}); half or twice that N costs"
+            f" {_cost(best)}"
         )
     return "\n".join(lines + [f"warning: {warning}" for warning in law.warnings])
 
@@ -146,5 +155,5 @@ def _growth(law: Law) -> str:
 
 def _cost(best: Optimum) -> str:
     """Return what a factor of two off costs."""
-    waste = [figures(100 * value, 2) for value in (best.half_waste, best.double_waste)]
-    return f"{best.half:.2%} or {best.double:.2%} of the loss, as if {waste[0]} or {waste[1]} % of the budget were lost"
+    waste = [f"{figures(100 * value, 2)}%" for value in (best.half_waste, best.double_waste)]
+    return f"{best.half:.2%} or {best.double:.2%} of the loss, as if {waste[0]} or {waste[1]} of the budget were lost"

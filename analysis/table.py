@@ -55,15 +55,23 @@ class Table:
     """(C,) index of the training run that a cell branched from; its own index where the table does not say."""
     seed: np.ndarray
     """(C,) 0 where the table does not say."""
-    loss_stderr: np.ndarray
-    """(C,) NaN where the table does not say."""
+    noise: np.ndarray
+    """(C,) standard deviation of what a run's loss is off its law: between a study's seeds, or as anyone's loss_stderr
+    says; NaN where unknown. A study's own loss_stderr is no such noise: its cells share their validation windows."""
     flops: np.ndarray
     """(C,) training FLOPs, NaN where the table does not say."""
     countings: dict[str, np.ndarray]
     """(C,) other countings of N, by column."""
+    variant: str | None
+    """The one variant of a study that its cells are of; None where the table does not say."""
     dropped: tuple[Dropped, ...]
     rows: tuple[dict[str, Any], ...]
     """Every row of a study, failed cells included, as the report lists them; empty for anyone's table."""
+
+    @property
+    def stated_noise(self) -> np.ndarray | None:
+        """Return (C,) `noise` as anyone's table states it; None for a study, whose seeds are compared themselves."""
+        return None if self.is_study else self.noise
 
 
 def read_table(
@@ -105,20 +113,22 @@ def read_table(
     _refuse_impossible(path, columns, found, keep)
     if is_study:
         _refuse_mixture(path, arrow, keep)
-    stderr = optional(path, arrow, "loss_stderr", math.nan)[keep]
+    noise = optional(path, arrow, "loss_seed_sd" if is_study else "loss_stderr", math.nan)[keep]
+    weight = cells.seed_weights(noise, N[keep], D[keep]) if is_study else cells.weights(noise)
     num_epochs = cells.epochs(path, arrow, D, unique_column, is_study)[keep]
     countings = {name: numbers(path, arrow, name)[keep] for name in others}
     return Table(
         path=path,
         columns=columns,
         is_study=is_study,
-        points=Points(N[keep], D[keep], loss[keep], num_epochs, cells.weights(stderr)),
+        points=Points(N[keep], D[keep], loss[keep], num_epochs, weight),
         cell_id=tuple(cell for cell, kept in zip(cell_ids, keep, strict=True) if kept),
         trunk=cells.trunks(arrow, keep),
         seed=np.nan_to_num(optional(path, arrow, "seed", 0.0))[keep].astype(np.int64),
-        loss_stderr=stderr,
+        noise=noise,
         flops=optional(path, arrow, "flops", math.nan)[keep],
         countings={name: values for name, values in countings.items() if (values > 0).all()},
+        variant=_variant(arrow, keep, variant) if is_study else None,
         dropped=tuple(Dropped(cell, why) for cell, why in zip(cell_ids, reasons, strict=True) if why is not None),
         rows=tuple(arrow.to_pylist()) if is_study else (),
     )
@@ -166,6 +176,12 @@ def _reason_to_drop(
         if not np.isfinite(values[row]):
             return f"{name} is missing" if np.isnan(values[row]) else f"{name} is {values[row]}"
     return None
+
+
+def _variant(table: pa.Table, keep: np.ndarray, asked: str | None) -> str | None:
+    """Return the variant of the kept rows, the one asked for where none is left."""
+    names = labels(table, "variant") if "variant" in table.column_names else []
+    return next((name for name, kept in zip(names, keep, strict=False) if kept and name), asked)
 
 
 def _refuse_impossible(path: Path, columns: Columns, found: Sequence[np.ndarray], keep: np.ndarray) -> None:

@@ -12,6 +12,7 @@ state=${BEHAVEGPT_RAY_STATE:-$root/.ray} # token, pid and log of the head; anoth
 bin=$root/.venv/bin
 port=${BEHAVEGPT_RAY_PORT:-6379}
 agent_port=${BEHAVEGPT_AGENT_PORT:-52365}
+cpus=${BEHAVEGPT_RAY_CPUS:-$(($(nproc) + ($(nproc) + 1) / 2))} # one logical CPU more for every two is for reading
 dashboard_port=${BEHAVEGPT_DASHBOARD_PORT:-8265}
 address=http://127.0.0.1:$dashboard_port
 
@@ -31,11 +32,26 @@ EOF
 }
 
 running() { # a process of ours has that pid, not one that got the number after a reboot
-  [ -f "$state/head.pid" ] && tr '\0' ' ' <"/proc/$(cat "$state/head.pid")/cmdline" 2>/dev/null | grep -q "start --head.* --port $port "
+  [ -f "$state/head.pid" ] && { tr '\0' ' ' <"/proc/$(cat "$state/head.pid")/cmdline"; } 2>/dev/null | grep -q "start --head.* --port $port "
+}
+
+clear_up() { # a head that was killed has left what it had started, which holds its ports
+  [ -f "$state/head.pid" ] || return 0
+  local process stat
+  for process in /proc/[0-9]*; do
+    stat=$(cat "$process/stat" 2>/dev/null) || continue
+    set -- ${stat##*) } # state, parent, group, session: the head's own, as long as our token is in the environment
+    if [ "$4" = "$(cat "$state/head.pid")" ] &&
+      { tr '\0' '\n' <"$process/environ"; } 2>/dev/null | grep -qxF "RAY_AUTH_TOKEN_PATH=$state/auth_token"; then
+      kill -KILL "${process#/proc/}" 2>/dev/null || true
+    fi
+  done
+  rm -f "$state/head.pid"
 }
 
 start() {
   if running; then echo "Ray already runs here; dashboard $address"; return; fi
+  clear_up
   umask 077
   mkdir -p "$state"
   [ -s "$state/auth_token" ] || "$bin/python" -c 'import secrets; print(secrets.token_hex(32), end="")' >"$state/auth_token"
@@ -43,13 +59,12 @@ start() {
   umask 022
   eval "$(settings)"
   # The head's environment is that of every job and worker on it. A trunk's start costs controller polls and imports:
-  # on one machine nothing is preempted, and polling often is cheap. One logical CPU more for every two is for reading.
+  # on one machine nothing is preempted, and polling often is cheap.
   export RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.2 RAY_TRAIN_ENABLE_PREEMPTION_WATCHER=0
   # `ray job stop` interrupts a job as Ctrl-C does, and gives it time to write its table.
   export RAY_JOB_STOP_SIGNAL=SIGINT RAY_JOB_STOP_WAIT_TIME_S=30
-  cpus=$(nproc)
   setsid nohup ray start --head --block --port "$port" --node-ip-address 127.0.0.1 --dashboard-host 127.0.0.1 \
-    --dashboard-port "$dashboard_port" --dashboard-agent-listen-port "$agent_port" --num-cpus $((cpus + (cpus + 1) / 2)) --disable-usage-stats \
+    --dashboard-port "$dashboard_port" --dashboard-agent-listen-port "$agent_port" --num-cpus "$cpus" --disable-usage-stats \
     >"$state/head.log" 2>&1 </dev/null &
   echo $! >"$state/head.pid"
   for _ in $(seq 120); do
@@ -64,11 +79,10 @@ start() {
 }
 
 stop() {
-  if ! running; then rm -f "$state/head.pid"; echo "Ray does not run here"; return; fi
+  if ! running; then clear_up; echo "Ray does not run here"; return; fi
   kill -TERM "$(cat "$state/head.pid")"
   for _ in $(seq 20); do running || break; sleep 0.5; done
-  if running; then kill -KILL -- "-$(cat "$state/head.pid")"; fi
-  rm -f "$state/head.pid"
+  clear_up
   echo "Ray stopped"
 }
 

@@ -2,6 +2,8 @@
 
     python jobs/benchmark.py data
     python jobs/benchmark.py study --dataset data/demo
+    python jobs/benchmark.py train
+    python jobs/benchmark.py train --sizes 0.1M --profile
     python jobs/benchmark.py data --rows 200000 --memory-rows 100000 400000 --stream-windows 50000 --repeats 1
 
 The defaults take some fifteen minutes on two cores and 10 GB of disk. A ratio compares two things that ran in turns on
@@ -21,6 +23,8 @@ from behavegpt.bench.figures import Figure, to_lines
 from behavegpt.errors import InputError, exit_codes
 
 Part = Literal["ingest", "stream", "generator", "memory"]
+TrainPart = Literal["limit", "path", "workers"]
+TrainSize = Literal["0.1M", "0.8M", "4.8M"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +61,69 @@ class Study:
     """Of the bare loop: as many as the cluster has cores."""
     work: Path = Path(tempfile.gettempdir())
     """Where a scratch directory is made, and removed at the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train:
+    """Measure training: the bare loop against matrix products, the full path against the bare loop, two workers
+    against one. It brings its own Ray and its own generated log; some five minutes on two cores. Takes a GPU where
+    there is one."""
+
+    sizes: tuple[TrainSize, ...] = ("0.1M", "0.8M", "4.8M")
+    """Non-embedding parameters."""
+    parts: tuple[TrainPart, ...] = ("limit", "path", "workers")
+    """limit: the bare loop's FLOP/s over matrix products'; path: the full path over the bare loop, and memory;
+    workers: two workers of one thread over one, at 4.8M."""
+    batch_windows: int = 16
+    """Windows of a batch; even, so that two workers share it equally."""
+    rounds: int = 16
+    """Turns of each side, of which the first is not counted."""
+    profile: bool = False
+    """Say instead where the time of the bare loop goes."""
+    work: Path = Path(tempfile.gettempdir())
+    """Where a scratch directory is made, and removed at the end."""
+
+
+def measure_training(args: Train) -> None:
+    """Measure, and print the table, each figure as soon as it is there; or the profile."""
+    problems = [f"--rounds {args.rounds}: must be 3 or more"] if args.rounds < 3 else []
+    if args.batch_windows < 2 or args.batch_windows % 2:
+        problems.append(f"--batch-windows {args.batch_windows}: must be even, and 2 or more")
+    problems += [f"--work {args.work}: is no directory"] if not args.work.is_dir() else []
+    if problems:
+        raise InputError(*problems)
+    from behavegpt.bench.profile import profile_lines
+    from behavegpt.bench.train import compare_training
+
+    with tempfile.TemporaryDirectory(prefix="behavegpt-benchmark-", dir=args.work) as work:
+        if args.profile:
+            print("\n".join(profile_lines(Path(work), args.sizes, args.batch_windows)))
+            return
+        figures = []
+        for figure in compare_training(Path(work), args.sizes, args.parts, args.batch_windows, args.rounds):
+            print(f"measured: {figure.name}: {figure.value:.3f}", flush=True)
+            figures.append(figure)
+    print("\n".join(to_lines(figures)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generate:
+    """Measure generation at 0.8 M parameters, and what the key-value cache saves; some two minutes."""
+
+    num_users: int = 1000
+    num_events: int = 50
+    """Behaviours of each user."""
+    compared: int = 128
+    """Users for whom it is done once more without the cache."""
+    work: Path = Path(tempfile.gettempdir())
+
+
+def measure_generation(args: Generate) -> None:
+    """Measure, and print the table."""
+    from behavegpt.bench.generation import compare_generation
+
+    with tempfile.TemporaryDirectory(prefix="behavegpt-benchmark-", dir=args.work) as work:
+        print("\n".join(to_lines(compare_generation(Path(work), args.num_users, args.num_events, args.compared))))
 
 
 def measure_demo(args: Study) -> None:
@@ -106,5 +173,7 @@ def measure(args: Data, work: Path) -> Iterator[Figure]:
 
 if __name__ == "__main__":
     with exit_codes():
-        chosen = tyro.extras.subcommand_cli_from_dict({"data": Data, "study": Study}, args=merge_repeats())
-        measure_demo(chosen) if isinstance(chosen, Study) else main(chosen)
+        parts = {"data": Data, "study": Study, "train": Train, "generate": Generate}
+        chosen = tyro.extras.subcommand_cli_from_dict(parts, args=merge_repeats())
+        measures = {Data: main, Study: measure_demo, Train: measure_training, Generate: measure_generation}
+        measures[type(chosen)](chosen)

@@ -3,23 +3,25 @@
     ray job submit -- python jobs/pretrain.py --dataset data/nyc --width 64 --out models/nyc-w64
 
 The run is a study of one cell: it resumes where it stopped, and leaves curves/, cells/ and checkpoints/ in --out.
+Next: jobs/export.py makes a model for torch and safetensors alone of the checkpoint on its last line.
 """
 
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from behavegpt.arguments import parse
 from behavegpt.data.manifest import read_manifest
-from behavegpt.errors import RefusedError, exit_codes
-from behavegpt.loss.config import DroConfig
+from behavegpt.errors import InputError, RefusedError, exit_codes
 from behavegpt.study.config import Size, StudyConfig, Variant
-from behavegpt.study.estimate import estimate_seconds, plan_lines
+from behavegpt.study.estimate import check_memory, estimate_seconds, plan_lines
 from behavegpt.study.run import open_study, run_study
+from behavegpt.study.variants import LossFlags, LossName
+from behavegpt.train.checkpoint_manifest import resume_problems
 from behavegpt.train.config import ExecutionConfig, Schedule
 
 
@@ -33,10 +35,10 @@ class Args:
     depth: int = 2
     num_events: int | None = None
     """Unique training targets to train on; default all of the dataset's."""
-    loss: Literal["cvar", "erm"] = "cvar"
-    """cvar: behaviour-level robust loss, so that rare behaviours count; erm: plain cross-entropy."""
-    eps: float = 0.5
-    """Of cvar: the least share of the data that the worst case may shrink to."""
+    loss: LossName = "cvar"
+    """cvar: robust over behaviours, so that rare ones count; erm: plain cross-entropy; the others: further robust
+    losses and their static rivals."""
+    loss_flags: Annotated[LossFlags, tyro.conf.arg(name="")] = field(default_factory=LossFlags)
     learning_rate: float | None = None
     """Peak rate; default by the recipe's rule of the width."""
     schedule: Schedule = "wsd"
@@ -48,23 +50,27 @@ class Args:
 
 def main(args: Args) -> None:
     available = read_manifest(args.dataset).splits["train"].num_targets
+    [loss] = args.loss_flags.records((args.loss,))
     config = StudyConfig(
         name="pretrain",
         sizes=(Size(width=args.width, depth=args.depth),),
         num_events=(available if args.num_events is None else args.num_events,),
         seeds=(args.seed,),
-        variants=(Variant(dro=DroConfig(eps=args.eps) if args.loss == "cvar" else None, schedule=args.schedule),),
+        variants=(Variant(loss=loss, schedule=args.schedule),),
         learning_rate=args.learning_rate,
         execution=args.execution,
     )
     study = open_study(config, args.dataset, args.out)
     study = replace(study, plan=replace(study.plan, jobs=tuple(replace(j, keep_final=True) for j in study.plan.jobs)))
+    [job] = study.plan.jobs
+    if problems := resume_problems(job, study.manifest):
+        raise InputError(*problems, f"{args.out}: choose another --out for another model")
+    check_memory(study.plan)
     print(
         *plan_lines(study.plan, study.manifest, estimate_seconds(study.missing(), study.manifest)), sep="\n", flush=True
     )
     if args.plan:
         return
-    [job] = study.plan.jobs
     row = next(r for r in run_study(study).to_pylist() if r["cell_id"] == job.cells[0].cell_id)
     if row["status"] != "completed":
         raise RefusedError(f"{row['status']}: {row['reason']}")

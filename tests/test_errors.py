@@ -1,11 +1,12 @@
 """Exit codes and messages of every job, without a job."""
 
+import errno
 import os
 import signal
 
 import pytest
 
-from behavegpt.errors import DirectoryBusyError, InputError, RefusedError, did_you_mean, exit_codes
+from behavegpt.errors import DirectoryBusyError, InputError, OutageError, RefusedError, did_you_mean, exit_codes
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,12 @@ from behavegpt.errors import DirectoryBusyError, InputError, RefusedError, did_y
         (InputError("width is 3", "depth is 0"), 2, "error: width is 3\nerror: depth is 0\n"),
         (DirectoryBusyError("d: process 7 on h is working here"), 3, "error: d: process 7 on h is working here\n"),
         (RefusedError("two levels"), 4, "refused: two levels\n"),
+        (OutageError("Ray died"), 5, "error: Ray died; resume with: python job.py --plan\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "s/plan.json"),
+            5,
+            "error: s/plan.json: No space left on device; free some space; resume with: python job.py --plan\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted; resume with: python job.py --plan\n"),
     ],
 )
@@ -64,13 +71,47 @@ def test_the_nearest_name_is_offered_and_no_far_one(name, hint):
     assert did_you_mean(name, ["width", "depth", "num_events"]) == hint
 
 
-def test_a_scheduler_s_sigterm_cleans_up_and_leaves_with_143():
+def test_a_schedulers_sigterm_cleans_up_and_leaves_with_143_and_the_command(capsys):
     cleaned = []
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as left, exit_codes():
+    with pytest.raises(SystemExit) as left, exit_codes(resume_with="python job.py"):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             cleaned.append(1)
     assert (left.value.code, cleaned) == (143, [1])
+    assert capsys.readouterr().err == "terminated; resume with: python job.py\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_who_stops_gently_at_ctrl_c_stops_gently_at_sigterm(capsys):
+    """Ray Tune puts a handler of its own in the place of SIGINT's, and ends its trials before it comes back."""
+    wished = []
+    before = signal.signal(signal.SIGINT, lambda *_: wished.append(1))
+    try:
+        with pytest.raises(SystemExit) as left, exit_codes():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert wished == [1]
+            raise KeyboardInterrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert left.value.code == 143
+
+
+@pytest.mark.parametrize("ignored", [signal.SIG_IGN, signal.SIG_DFL])
+def test_a_job_in_the_background_that_hears_no_ctrl_c_hears_sigterm(ignored):
+    before = signal.signal(signal.SIGINT, ignored)
+    try:
+        with pytest.raises(SystemExit) as left, exit_codes():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert left.value.code == 143
+
+
+def test_a_sigterm_while_ray_connects_is_one_too(capsys):
+    """Ray's handler raises SystemExit with the signal's bare number."""
+    with pytest.raises(SystemExit) as left, exit_codes(resume_with="python job.py"):
+        raise SystemExit(signal.SIGTERM)
+    assert left.value.code == 143
+    assert capsys.readouterr().err == "terminated; resume with: python job.py\n"

@@ -14,14 +14,17 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "platform" / "behavegpt"
-STAGES = ("data", "model", "loss", "train", "study", "bench")
+STAGES = ("data", "model", "loss", "train", "tasks", "baselines", "study", "bench")
 """In the order of the path of the data; a stage may import itself and those before it."""
 SHARED = {"arguments", "config", "schema", "errors", "files", "lease"}
 MEETS = {
     "ray": {
         "bench/stream.py",
+        "bench/train.py",
         "data/ingest/executor.py",
         "data/stream.py",
+        "study/gauges.py",
+        "study/alive.py",
         "study/tuner.py",
         "train/launch.py",
         "train/metrics.py",

@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from analysis.figures.style import (
     ACCENT,
@@ -10,15 +10,18 @@ from analysis.figures.style import (
     OTHER,
     colorbar,
     few_log_ticks,
+    formatter,
     legend_above,
     new_axes,
     new_figure,
     norm,
     ramp,
+    readable_ticks,
 )
 from analysis.ladder import Contest
 from analysis.law import Law
 from analysis.table import Table
+from analysis.text import scientific
 
 _GREEK = {"alpha": r"$\alpha$", "beta": r"$\beta$", "L0": "$L_0$", "exponent": "exponent"}
 _INK = {
@@ -75,13 +78,20 @@ def plot_ladder(contest: Contest, rate: float) -> Figure:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(axis="y", which="minor", labelsize=7.5)
+    cuts = sorted({step.rung(rate).rung for steps in contest.steps.values() for step in steps})
+    axes.xaxis.set_major_locator(FixedLocator([cut for at, cut in enumerate(cuts) if _apart(cuts, at)]))
+    axes.xaxis.set_major_formatter(formatter(scientific))
+    axes.xaxis.set_minor_locator(NullLocator())
+    readable_ticks(axes.yaxis, *axes.get_ylim())
     axes.set_xlabel("fitted up to this compute, FLOPs")
     axes.set_ylabel("mean error above it, %")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
     return figure
+
+
+def _apart(cuts: list[float], at: int) -> bool:
+    """Return whether a tick at a cut keeps clear of the one before it, so that their labels do not meet."""
+    return at == 0 or np.log(cuts[at] / cuts[at - 1]) > 0.12 * np.log(cuts[-1] / cuts[0])
 
 
 def plot_parameters(law: Law) -> Figure:

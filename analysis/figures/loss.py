@@ -20,7 +20,7 @@ from analysis.forms import Points
 from analysis.frontier import best_log_params, line
 from analysis.law import Law
 from analysis.table import Table
-from analysis.text import human
+from analysis.text import figures, human
 
 _NUM_CURVES = 6
 _BEYOND = 10.0
@@ -89,7 +89,7 @@ def plot_compute(law: Law, table: Table, floor: float | None) -> Figure:
     if law.optima:
         _frontier(axes, law, points, compute)
     if floor is not None:
-        axes.axhline(floor, color="black", linewidth=1.2, linestyle=(0, (5, 3)), label=f"true floor = {floor:.4g}")
+        axes.axhline(floor, color="black", linewidth=1.2, linestyle=(0, (5, 3)), label=f"true floor = {figures(floor)}")
     axes.set_xscale("log")
     axes.set_xlabel("training compute k N D, FLOPs")
     axes.set_ylabel("loss L, nats per event" if table.is_study else "loss L")
@@ -120,6 +120,6 @@ def _floors(axes: Axes, law: Law, floor: float | None) -> None:
     """Draw the fitted floor, and the true one where it is known; named in the legend, since they may lie close."""
     fitted = law.fit.parameters.get("L0") if law.fits and not law.refused else None
     if fitted is not None:
-        axes.axhline(fitted, color=ACCENT, linewidth=1.2, label=f"fitted floor $L_0$ = {fitted:.4g}")
+        axes.axhline(fitted, color=ACCENT, linewidth=1.2, label=f"fitted floor $L_0$ = {figures(fitted)}")
     if floor is not None:
-        axes.axhline(floor, color="black", linewidth=1.2, linestyle=(0, (5, 3)), label=f"true floor = {floor:.4g}")
+        axes.axhline(floor, color="black", linewidth=1.2, linestyle=(0, (5, 3)), label=f"true floor = {figures(floor)}")

@@ -2,8 +2,14 @@
 
 import hashlib
 import os
+import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+PARTIAL = re.compile(r"\..+\.(json|parquet)\.[0-9a-f]{32}")
+"""The names under which they are written; a lock has another one, since a rival may be at it."""
 
 
 def sha256_of(path: Path) -> str:
@@ -21,34 +27,48 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write `text` to `path`, replacing what was there in one step."""
-    temporary = _write_temporary(path, text)
-    os.replace(temporary, path)
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path`, replacing what was there in one step."""
+    with _temporary(path, content) as temporary:
+        os.replace(temporary, path)
     fsync(path.parent)
 
 
-def create_file(path: Path, text: str) -> bool:
-    """Write `text` to `path` unless it exists; return whether this call created it.
+def create_file(path: Path, content: str | bytes) -> bool:
+    """Write `content` to `path` unless it exists; return whether this call created it.
 
     A link, unlike a rename, cannot replace another writer's file.
     """
-    temporary = _write_temporary(path, text)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
+    with _temporary(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
     fsync(path.parent)
     return True
 
 
-def _write_temporary(path: Path, text: str) -> Path:
+def remove_partial(directory: Path) -> None:
+    """Remove what killed writers left of tables and records in `directory`, where nobody may be writing any."""
+    for path in directory.glob(".*"):
+        if PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _temporary(path: Path, content: str | bytes) -> Iterator[Path]:
+    """Yield a file beside `path` that holds `content` on the disk, and remove it if it is still there at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with temporary.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
+    try:
+        with temporary.open("xb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    except OSError as error:
+        if error.filename is None:  # of a write or an fsync, which know no name
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)

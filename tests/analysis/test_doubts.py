@@ -83,6 +83,18 @@ def test_misfit_against_the_noise_between_seeds(grid: Callable[..., Points]):
     assert warn_fit(fit(FORM, right, "curve_fit"), None, right, unknown) == ()
 
 
+def test_misfit_is_measured_in_the_noise_of_each_cell():
+    # Two seeds of each of 7 x 4 cells; noise 0.1 at the least D and 0.001 elsewhere, where the losses bend by 0.01.
+    N, D = (np.repeat(axis.ravel(), 2) for axis in np.meshgrid(np.geomspace(1e4, 1e6, 7), np.geomspace(1e5, 1e7, 4)))
+    noise = np.where(D < 1.5e5, 0.1, 0.001)
+    bend = 0.01 * np.cos(np.pi * np.log10(N))
+    loss = 12 / N**0.5 + 350 / D**0.6 + 1.5 + bend + noise * np.tile([1.0, -1.0], 28)
+    equal = Points(N, D, loss)
+    weighted = equal._replace(weight=(1 / noise) / (1 / noise).mean())
+    assert warn_fit(fit(FORM, equal, "curve_fit"), None, equal) == ()
+    only(warn_fit(fit(FORM, weighted, "curve_fit"), None, weighted), "Lack of fit", "23 and 28 degrees")
+
+
 def test_far_budgets_are_named(grid: Callable[..., Points]):
     points = grid(0.002)
     law = fit(FORM, points, "curve_fit")

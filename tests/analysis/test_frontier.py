@@ -86,12 +86,17 @@ def test_intervals_are_those_of_the_draws_and_widen_with_the_factor():
     assert wide.num_params_interval == pytest.approx((10, 160), rel=1e-3)
 
 
-def test_the_interval_of_a_loss_is_that_of_one_run():
+def test_the_interval_of_the_law_is_that_of_its_draws_and_that_of_one_run_adds_its_noise():
     # The law does not vary, so what is left is 1.645 standard deviations of 2 % on each side.
     draws = np.tile(SYMMETRIC, (1, 50, 1))
     best = find_optimum(law(Separable(), SYMMETRIC), spread(draws, noise=0.02), CELLS, Flops(600.0), 6.0)
     half = np.exp(1.6449 * 0.02)
-    assert best.loss_interval == pytest.approx((best.loss / half, best.loss * half), rel=1e-5)
+    assert best.run_interval == pytest.approx((best.loss / half, best.loss * half), rel=1e-5)
+    assert best.loss_interval == pytest.approx((best.loss, best.loss), rel=1e-9)
+    # With L0 from 1.0 in one half of the draws to 1.2 in the other the law's loss moves by 0.2, whatever a run does.
+    draws = np.array([[[2, 0.5, 2, 0.5, 1.0]] * 50 + [[2, 0.5, 2, 0.5, 1.2]] * 50])
+    best = find_optimum(law(Separable(), SYMMETRIC), spread(draws, noise=0.02), CELLS, Flops(600.0), 6.0)
+    assert best.loss_interval == pytest.approx((best.loss, best.loss + 0.2), rel=1e-6)
 
 
 def test_a_factor_of_two_off_by_hand():

@@ -126,6 +126,12 @@ def test_a_refused_law_has_a_report_that_says_why(tmp_path: Path):
     assert json.loads((tmp_path / "out" / "fit.json").read_text())["refused"] is True
 
 
+def test_a_refresh_takes_at_least_a_second(study_dir: Path):
+    with pytest.raises(InputError, match="refresh_s is 0"):
+        report_study(study_dir, form="separable", num_draws=0, refresh_s=0)
+    assert not (study_dir / "report").exists()
+
+
 def test_out_below_a_file_is_an_error(study_dir: Path):
     with pytest.raises(InputError, match="is a file"):
         report_study(study_dir, study_dir / "plan.json" / "deeper", num_draws=0)

@@ -20,7 +20,7 @@ from behavegpt.data.batches import keep_targets, to_batch
 from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.plan import ReadPlan, plan_reads
 from behavegpt.data.shards import write_dataset
-from behavegpt.data.stream import class_frequencies, local_tables, read_targets, stream_batches
+from behavegpt.data.stream import local_tables, read_targets, stream_batches
 from behavegpt.data.vocab import Vocabulary
 from behavegpt.data.windows import Windows
 from behavegpt.schema import WINDOW_LENGTH
@@ -220,10 +220,6 @@ def test_targets_come_in_the_order_of_the_stream_and_only_as_far_as_needed(datas
     first = manifest.splits["train"].shards[0]
     assert len(read_targets(directory, manifest, first.num_targets)) == first.num_windows
     assert len(read_targets(directory, manifest, first.num_targets + 1)) == NUM_WINDOWS
-
-
-def test_class_frequencies_are_those_of_the_vocabulary(dataset):
-    assert class_frequencies(dataset[0]) == [0.0, 2 / 3, 1 / 3]
 
 
 def test_targets_are_the_next_behaviours_class_and_unscored_ones_are_minus_one(stored):

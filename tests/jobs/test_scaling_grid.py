@@ -61,7 +61,7 @@ def assert_refused(done: Done, cwd: Path, *problems: str) -> None:
         (("--num-events", "50"), ["num_events has 50; the least is 900"]),
         (("--num-events", "2000", "9001"), ["num_events has 9,001; "]),
         (("--seeds", "-1"), ["seeds has -1"]),
-        (("--loss", "cvar", "--eps", "2"), ["dro.eps is 2.0"]),
+        (("--loss", "cvar", "--eps", "2"), ["loss.eps is 2.0"]),
         (("--num-workers", "0", "--num-events", "2000"), ["num_workers is 0; it must be >= 1"]),
         (
             ("--num-workers", "0", "--cpus-per-worker", "-1", "--checkpoint-steps", "0", "--num-events", "2000"),

@@ -58,6 +58,35 @@ def test_flash_equals_the_formula_in_bfloat16():
     torch.testing.assert_close(mixed, written_out(q.cpu(), k.cpu(), v.cpu()), atol=2e-2, rtol=0)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["sdpa", "flash"])
+def test_gradients_on_a_gpu_are_those_of_the_formula(backend: attention.Backend):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    if backend == "flash":
+        pytest.importorskip("flash_attn", reason="flash_attn is not installed")
+    check_gradients(backend, "cuda", torch.bfloat16, 3e-2)
+
+
+def test_gradients_of_sdpa_are_those_of_the_formula():
+    check_gradients("sdpa", "cpu", torch.float32, 1e-5)
+
+
+def check_gradients(backend: attention.Backend, device: str, dtype: torch.dtype, most: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+    inputs = [torch.randn(2, 23, 2, 16, generator=generator).to(dtype) for _ in range(3)]
+    weights = torch.randn(2, 23, 2, 16, generator=generator).to(dtype)
+    ours = [x.to(device).detach().clone().requires_grad_() for x in inputs]
+    (causal_attention(*ours, backend) * weights.to(device)).sum().backward()
+    exact = [x.double().detach().clone().requires_grad_() for x in inputs]
+    q, k, v = (x.transpose(1, 2) for x in exact)
+    scores = q @ k.transpose(2, 3) / math.sqrt(16) + torch.full((23, 23), -math.inf).triu(1)
+    ((scores.softmax(dim=-1) @ v).transpose(1, 2) * weights.double()).sum().backward()
+    for a, b in zip(ours, exact, strict=True):
+        assert a.grad is not None and b.grad is not None
+        torch.testing.assert_close(a.grad.cpu().double(), b.grad, atol=most, rtol=most)
+
+
 def test_resolution(monkeypatch):
     monkeypatch.setattr(attention, "flash_attn_func", lambda *args, **kwargs: None)
     assert resolve_attention("auto", "cuda:0", torch.bfloat16) == "flash"

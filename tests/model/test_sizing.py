@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from behavegpt.model.config import ModelConfig, for_width, paper
-from behavegpt.model.sizing import count_params, flops_per_window, train_flops_per_event
+from behavegpt.model.sizing import count_params, flops_per_window, itemise, train_flops_per_event
 from behavegpt.model.transformer import BehaveGPT, matrix_parameters
 
 SIZES = {"weekday": 8, "slot": 49, "location": 30, "event": 20, "behavior": 40}
@@ -40,6 +40,34 @@ def test_counts_by_hand():
     assert counts.matmul == 2 * 12 * 256 + 256 + 16 * 39
     assert counts.embedding == 32 + 196 + 120 + 80 + 1440
     assert counts.total == 7_527 + 1_868
+
+
+LADDER = [(96, 3, 0.35e6), (128, 2, 0.42e6), (160, 3, 0.96e6), (256, 4, 3.24e6), (320, 8, 9.98e6), (512, 7, 22.4e6)]
+"""Width, depth and non-embedding parameters, from 0.4 M to 24 M, as worked out beside the paper's."""
+
+
+@pytest.mark.parametrize(("width", "depth", "expected"), [*LADDER, (448, 10, 24.4e6), (1024, 12, 152.2e6)])
+def test_large_models_are_counted_as_they_are_built(width: int, depth: int, expected: float):
+    """On the meta device: shapes alone, so that the paper's 12 x 1024 takes no memory."""
+    config = for_width(width, depth, vocabulary_sizes=SIZES) if width < 1024 else paper(SIZES)
+    counts, flops = count_params(config), flops_per_window(config)
+    assert counts.non_embedding == pytest.approx(expected, rel=0.02)
+    with torch.device("meta"):
+        model = BehaveGPT(config)
+        ids = [torch.zeros(2, 90, dtype=torch.int64) for _ in range(4)]
+    assert (counts.total, counts.blocks, counts.head) == (num(model), num(model.blocks), num(model.head))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as both:
+        model(*ids).sum().backward()
+    assert both.get_total_flops() == 2 * flops.training
+
+
+def test_items_add_up_to_the_total():
+    lines = itemise(make(16, 2, 1))
+    values = {line.split()[0]: int(line.split()[1].replace(",", "")) for line in lines}
+    items = ("weekday", "slot", "location", "event", "positions", "blocks", "final_norm", "head")
+    assert list(values) == [*items, "embedding", "non_embedding", "total", "matmul"]
+    assert sum(values[name] for name in items) == values["total"] == 7_527 + 1_868
+    assert lines[0].split(maxsplit=2)[2] == "8 x 4"
 
 
 def test_paper_block_count():

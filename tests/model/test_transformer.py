@@ -7,7 +7,7 @@ import torch
 
 from behavegpt.errors import InputError
 from behavegpt.model.config import ModelConfig, for_width
-from behavegpt.model.layers import Block
+from behavegpt.model.layers import Block, Lookup
 from behavegpt.model.transformer import (
     BehaveGPT,
     embedding_parameters,
@@ -154,6 +154,40 @@ def test_dropout_acts_in_training_alone():
     assert not torch.equal(model(**batch), model(**batch))
     model.eval()
     assert torch.equal(model(**batch), model(**batch))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_recomputed_activations_change_no_bit(dropout: float):
+    config = ModelConfig(
+        width=32, depth=3, num_heads=2, num_locations=30, num_event_ids=20, num_behavior_ids=40, dropout=dropout
+    )
+    batch, results, kept = random_batch(2, 30), [], []
+    for recompute in (False, True):
+        model = make_model(config)
+        model.recompute = recompute
+        torch.manual_seed(4)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):  # noqa: B023
+            loss = model(**batch).square().mean()
+        loss.backward()
+        results.append([loss, *(p.grad for p in model.parameters())])
+        kept.append(sum(sizes))
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+    assert kept[1] < kept[0] / 3, "the activations of the blocks are not kept"
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 1), (500, 16)])
+def test_lookup_has_the_values_and_gradients_of_torchs_embedding(rows: int, columns: int):
+    ours, torchs = Lookup(rows, columns), torch.nn.Embedding(rows, columns)
+    torchs.load_state_dict(ours.state_dict())
+    generator = torch.Generator().manual_seed(5)
+    ids, weights = torch.randint(rows, (4, 90), generator=generator), torch.randn(4, 90, columns, generator=generator)
+    for table in (ours, torchs):
+        (table(ids) * weights).sum().backward()
+    assert torch.equal(ours(ids), torchs(ids))
+    assert ours.weight.grad is not None and torchs.weight.grad is not None
+    assert torch.equal(ours.weight.grad, torchs.weight.grad)
 
 
 def test_flash_is_refused_by_a_model_that_was_given_no_backend():

@@ -1,8 +1,12 @@
 """A tiny generated dataset, and studies on it whose cells are written by hand: no cluster, no training."""
 
 import json
+import random
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,15 +15,20 @@ import pytest
 from behavegpt.config import plain
 from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.shards import write_dataset
+from behavegpt.data.stream import read_targets
 from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.data.vocab import Vocabulary
 from behavegpt.data.windows import Windows
+from behavegpt.model.sizing import count_params
 from behavegpt.schema import VOCABULARIES, WINDOW_LENGTH
 from behavegpt.study.config import StudyConfig, Variant, of_widths
-from behavegpt.study.grid import Plan, plan_record
+from behavegpt.study.grid import Plan, cost
+from behavegpt.study.plan_record import plan_record
+from behavegpt.study.recipe import BATCH_RAMP
 from behavegpt.study.run import Study, open_study
 from behavegpt.train.config import Cell, ExecutionConfig, TrunkJob
-from behavegpt.train.record import Measured, result_row
+from behavegpt.train.record import Measured, result_row, saved_steps, step_name
+from behavegpt.train.schedule import branch_start, plan_steps
 
 ConfigMaker = Callable[..., StudyConfig]
 CellWriter = Callable[..., dict[str, Any]]
@@ -79,7 +88,7 @@ def make_config() -> ConfigMaker:
             "num_events": (2_000, 4_000),
             "execution": ExecutionConfig(engine="torch"),
         }
-        own = {name: changes.pop(name) for name in ("schedule", "dro", "rate_factor") if name in changes}
+        own = {name: changes.pop(name) for name in ("schedule", "loss", "rate_factor") if name in changes}
         if own:
             settings["variants"] = (Variant(**own),)
         return StudyConfig(**(settings | changes))
@@ -132,3 +141,64 @@ def finished(make_config, tiny, tmp_path, write_cell, write_plan) -> Study:
         for cell in job.cells:
             write_cell(job, cell)
     return study
+
+
+def true_loss(num_params: int, num_events: int) -> float:
+    noise = random.Random(f"{num_params} {num_events}").gauss(0, 0.002)
+    return (1.7 + 20 * num_params**-0.5 + 30 * num_events**-0.5) * (1 + noise)
+
+
+@dataclass
+class Cluster:
+    """What the sweeps of a study were asked for."""
+
+    rounds: list[set[tuple[int, int, int]]] = field(default_factory=list)
+    """Widths, seeds and data sizes of each."""
+    dies_at: int | None = None
+    """Killed after one cell of this round."""
+    refuses: int | None = None
+    """A width that never gives a cell."""
+
+    def cells(self) -> list[tuple[int, int, int]]:
+        return [cell for one in self.rounds for cell in sorted(one)]
+
+
+@pytest.fixture
+def cluster(monkeypatch, manifest, tiny, write_cell) -> Cluster:
+    state = Cluster()
+    steps = plan_steps(read_targets(tiny, manifest, 9_000), BATCH_RAMP)
+
+    def finish(job: TrunkJob, cell: Cell) -> None:
+        """Leave what a worker leaves: the cell with what it took, and the checkpoint that its branch began at."""
+        row = write_cell(job, cell, true_loss(count_params(job.model).non_embedding, cell.num_events))
+        taken = cost(replace(job, cells=(cell,)), steps, saved_steps(job.checkpoint_dir)).events
+        (job.cell_dir / f"{cell.cell_id}.json").write_text(json.dumps(row | {"wall_s": 1.0, "events_per_s": taken}))
+        fork = branch_start(steps, cell.num_events, job.train)
+        (job.checkpoint_dir / step_name(fork)).mkdir(parents=True, exist_ok=True)
+
+    def sweep(packs, manifest, study_dir, concurrent):
+        assert (study_dir / "lock").exists()
+        jobs = [job for pack in packs for job in pack.jobs]
+        state.rounds.append(set())
+        for job in jobs:
+            for cell in job.cells:
+                if job.model.width == state.refuses:
+                    continue
+                finish(job, cell)
+                state.rounds[-1].add((job.model.width, job.train.seed, cell.num_events))
+                if len(state.rounds) - 1 == state.dies_at:
+                    raise KeyboardInterrupt
+
+    monkeypatch.setitem(
+        sys.modules, "behavegpt.study.tuner", SimpleNamespace(connect=lambda: {"CPU": 3.0}, sweep=sweep)
+    )
+    return state
+
+
+@pytest.fixture
+def make_study(make_config, tiny, tmp_path) -> Callable[..., Study]:
+    def make(name: str = "study", **changes) -> Study:
+        settings = {"sizes": of_widths(8, 12, 16, 24), "num_events": (1_000, 2_000, 4_000, 8_000)}
+        return open_study(make_config(**(settings | changes)), tiny, tmp_path / name)
+
+    return make

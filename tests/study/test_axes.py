@@ -8,7 +8,7 @@ import pytest
 
 from behavegpt.data.synthetic.config import GeneratorConfig
 from behavegpt.errors import InputError
-from behavegpt.loss.config import DroConfig
+from behavegpt.loss.config import Cvar
 from behavegpt.study import ladder
 from behavegpt.study.axes import data_sizes, grid_within, iso_flop_sizes, model_of
 from behavegpt.study.config import Size, StudyConfig, Variant, of_widths
@@ -102,7 +102,7 @@ def test_a_total_budget_ends_where_the_dataset_does_and_counts_seeds_and_variant
     assert within(1e13, available=160_000).num_events == (10_000, 20_000, 40_000, 80_000, 160_000)
     thrice = within(3e12, config=study(num_events=(1,), seeds=(0, 1, 2)))
     assert (thrice.sizes, thrice.num_events) == (within(1e12).sizes, within(1e12).num_events)
-    twice = within(2e12, config=study(num_events=(1,), variants=(Variant(), Variant(dro=DroConfig(eps=0.5)))))
+    twice = within(2e12, config=study(num_events=(1,), variants=(Variant(), Variant(loss=Cvar(eps=0.5)))))
     assert (twice.sizes, twice.num_events) == (within(1e12).sizes, within(1e12).num_events)
 
 

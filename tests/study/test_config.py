@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from behavegpt.errors import InputError
-from behavegpt.loss.dro import DroConfig
+from behavegpt.loss.config import Cvar
 from behavegpt.model.config import for_width
 from behavegpt.study import ladder
 from behavegpt.study.config import Size, StudyConfig, Variant, of_widths
@@ -97,9 +97,9 @@ def test_multiples_and_budgets_are_positive_and_finite(field, value):
     ("variant", "name", "label"),
     [
         (Variant(), "erm", "erm"),
-        (Variant(dro=DroConfig(eps=0.5)), "cvar-0.5", "cvar05"),
+        (Variant(loss=Cvar(eps=0.5)), "cvar-0.5", "cvar05"),
         (Variant(schedule="wsd_independent"), "erm-wsd-independent", "ermwsdindependent"),
-        (Variant(dro=DroConfig(eps=0.25), schedule="cosine", rate_factor=2.0), "cvar-0.25-cosine-rate-x2", None),
+        (Variant(loss=Cvar(eps=0.25), schedule="cosine", rate_factor=2.0), "cvar-0.25-cosine-rate-x2", None),
     ],
 )
 def test_a_variant_is_named_by_what_it_changes(variant, name, label):
@@ -121,7 +121,7 @@ def test_the_least_allowed_values_are_allowed():
         seeds=(0,),
         learning_rate=1e-9,
         num_val_windows=2,
-        variants=(Variant(dro=DroConfig(eps=1.0)),),
+        variants=(Variant(loss=Cvar(eps=1.0)),),
         max_workers=1,
     )
     assert config.sizes == (Size(width=4, depth=2),)

@@ -11,8 +11,9 @@ from behavegpt.data.stream import local_tables
 from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.study.config import of_widths
 from behavegpt.study.estimate import plan_lines
-from behavegpt.study.grid import Cost, cost, plan_record, plan_study, resolve
-from behavegpt.train import loop
+from behavegpt.study.grid import Cost, cost, plan_study, resolve
+from behavegpt.study.plan_record import plan_record
+from behavegpt.train import loop, robust
 from behavegpt.train.config import ExecutionConfig
 from behavegpt.train.record import result_row
 
@@ -92,9 +93,9 @@ def test_flops_are_those_of_the_windows_where_few_events_have_a_behaviour(make_c
 
 def test_a_cell_computes_on_the_windows_that_it_counts(make_config, sparse, tmp_path, monkeypatch):
     plan = plan_study(make_config(sizes=of_widths(4), num_events=(150,)), read_manifest(sparse), sparse, tmp_path)
-    seen, real = [], loop.token_losses
+    seen, real = [], robust.token_losses
     monkeypatch.setattr(
-        loop, "token_losses", lambda logits, targets: seen.append(len(targets)) or real(logits, targets)
+        robust, "token_losses", lambda logits, targets: seen.append(len(targets)) or real(logits, targets)
     )
     [job] = plan.jobs
     loop.train_trunk(job, local_tables, torch.device("cpu"))

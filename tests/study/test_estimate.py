@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from behavegpt.errors import InputError
 from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.study import estimate
 from behavegpt.study.config import of_widths
 from behavegpt.study.estimate import (
     GROUP_START_S,
+    check_memory,
     estimate_seconds,
     matmul_flops_per_core,
     memory_bytes,
@@ -36,13 +38,24 @@ def params(width: int, manifest) -> tuple[int, int]:
 def test_memory_by_hand(plan, manifest):
     [job] = plan(sizes=of_widths(16)).jobs
     total, _ = params(16, manifest)
-    # One window of 90 positions; 34 values per position, block and unit of width, 4 bytes each (docstring's source).
-    assert memory_bytes(job) == pytest.approx(600e6 + 16 * total + 4 * 90 * 34 * 2 * 16)
-    # 9,000 events end at two windows a batch, which two workers share.
+    # fp32 weight, gradient and two moments of each parameter. One window of 90 positions, each with 18 values a block
+    # and 8 in the backward pass per unit of width, and 4 per class; 4 bytes a value.
+    window = 90 * 4 * ((18 * 2 + 8) * 16 + 4 * job.model.num_classes)
+    assert memory_bytes(job) == pytest.approx(600e6 + 16 * total + window)
+    # 9,000 events end at two windows a batch, which two workers share, or two micro-batches.
     [job] = plan(sizes=of_widths(16), num_events=(9_000,)).jobs
-    assert memory_bytes(job) == pytest.approx(600e6 + 16 * total + 4 * 180 * 34 * 2 * 16)
-    shared = replace(job, execution=ExecutionConfig(num_workers=2))
-    assert memory_bytes(shared) == pytest.approx(600e6 + 16 * total + 4 * 90 * 34 * 2 * 16)
+    assert memory_bytes(job) == pytest.approx(600e6 + 16 * total + 2 * window)
+    for execution in (ExecutionConfig(num_workers=2), ExecutionConfig(micro_windows=1)):
+        assert memory_bytes(replace(job, execution=execution)) == pytest.approx(600e6 + 16 * total + window)
+
+
+def test_a_plan_that_does_not_fit_is_refused_with_every_trunk(plan):
+    planned = plan(execution=ExecutionConfig(memory_gb=0.5))
+    with pytest.raises(InputError) as refused:
+        check_memory(planned)
+    assert len(refused.value.problems) == len(planned.jobs) > 1
+    assert all("and has 0.50" in problem for problem in refused.value.problems)
+    check_memory(plan(execution=ExecutionConfig(memory_gb=0.7)))
 
 
 def test_time_of_a_trunk_by_hand(plan, manifest):

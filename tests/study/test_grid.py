@@ -9,11 +9,12 @@ import pytest
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.errors import InputError
-from behavegpt.loss.dro import DroConfig
+from behavegpt.loss.config import Cvar
 from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.study.config import of_widths
-from behavegpt.study.grid import Plan, plan_record, plan_study
+from behavegpt.study.grid import Plan, plan_study
+from behavegpt.study.plan_record import plan_record
 from behavegpt.train.config import ExecutionConfig
 
 
@@ -88,9 +89,9 @@ SCIENCE = [
     {"learning_rate": 0.123},
     {"schedule": "cosine"},
     {"schedule": "wsd_independent"},
-    {"dro": DroConfig(eps=0.5)},
-    {"dro": DroConfig(eps=0.25)},
-    {"dro": DroConfig(eps=0.5, ema=0.2)},
+    {"loss": Cvar(eps=0.5)},
+    {"loss": Cvar(eps=0.25)},
+    {"loss": Cvar(eps=0.5, ema=0.2)},
     {"num_val_windows": 5},
     {"num_val_windows": 6},
     {"execution": ExecutionConfig(use_gpu=True)},

@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -86,14 +85,14 @@ def test_a_writer_that_dies_leaves_the_old_table(study, monkeypatch):
     table = write_results(study_dir)
     (plan.jobs[0].cell_dir / f"{plan.jobs[0].cells[0].cell_id}.json").unlink()
 
-    def die(_: pa.Table, path) -> None:
-        path.write_bytes(b"half a table")
-        raise OSError("disk full")
+    def die(_: int) -> None:
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(results.pq, "write_table", die)
-        with pytest.raises(OSError, match="disk full"):
+        patch.setattr("os.fsync", die)
+        with pytest.raises(OSError, match=f"No space left on device: '{study_dir / 'results.parquet'}'"):
             write_results(study_dir)
+    assert [p.name for p in study_dir.iterdir() if p.name.startswith(".")] == []
     assert pq.read_table(study_dir / "results.parquet").equals(table)
     assert write_results(study_dir).num_rows == 3
 

@@ -9,7 +9,7 @@ import pytest
 
 from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.errors import InputError
-from behavegpt.loss.dro import DroConfig
+from behavegpt.loss.config import Cvar
 from behavegpt.study import recipe
 from behavegpt.study.config import Variant, of_widths
 from behavegpt.study.grid import plan_study
@@ -99,7 +99,7 @@ def test_a_failed_cell_of_another_recipe_is_refused_too(finished):
 @pytest.mark.parametrize(
     "change",
     [
-        {"variants": (Variant(dro=DroConfig(eps=0.5)),)},
+        {"variants": (Variant(loss=Cvar(eps=0.5)),)},
         {"variants": (Variant(schedule="cosine"),)},
         {"variants": (Variant(rate_factor=2.0),)},
         {"sizes": of_widths(12, 16, depth=3)},
@@ -114,10 +114,10 @@ def test_another_variant_or_depth_is_a_further_part_of_the_grid(finished, change
 
 
 def test_a_variant_of_one_name_and_two_recipes_is_refused(finished, write_cell):
-    robust = replace(finished.config, variants=(Variant(dro=DroConfig(eps=0.5)),))
+    robust = replace(finished.config, variants=(Variant(loss=Cvar(eps=0.5)),))
     study = open_study(robust, finished.dataset, finished.study_dir)
     write_cell(study.plan.jobs[0], study.plan.jobs[0].cells[0])
-    other = replace(finished.config, variants=(Variant(dro=DroConfig(eps=0.5, ema=0.3)),))
+    other = replace(finished.config, variants=(Variant(loss=Cvar(eps=0.5, ema=0.3)),))
     with pytest.raises(InputError, match=r"its cvar-0\.5 cells of width 16, seed 0 follow another recipe"):
         open_study(other, finished.dataset, finished.study_dir)
 

@@ -5,6 +5,7 @@ import traceback
 import pytest
 import ray.exceptions
 import torch
+from ray.train.v2._internal.exceptions import WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from behavegpt.errors import InputError
@@ -125,6 +126,25 @@ def test_a_worker_that_was_killed_is_a_crash():
     failure = explain(f"Traceback (most recent call last):\n  ...\nray.exceptions.ActorDiedError: {ACTOR_DIED}\n")
     assert failure.status == "crashed"
     assert failure.reason.startswith("ray.exceptions.ActorDiedError: The actor died unexpectedly")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            in_worker(throw(TimeoutError("no step for 40 s: worker-0 hung in f (loop.py:3: x)\n  File ...\n"))),
+            "TimeoutError: no step for 40 s: worker-0 hung in f (loop.py:3: x)",
+        ),
+        # Ray's own, of a worker that is frozen as a whole.
+        (
+            WorkerHealthCheckTimeoutError("600 s"),
+            f"{WorkerHealthCheckTimeoutError.__module__}.WorkerHealthCheckTimeoutError: 600 s",
+        ),
+    ],
+)
+def test_a_worker_that_hung_is_a_timeout(error, reason):
+    failure = explain(traceback_of(throw(error)))
+    assert (failure.status, failure.reason) == ("timeout", reason)
 
 
 def test_of_a_chain_of_errors_the_last_one_counts():

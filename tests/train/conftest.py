@@ -1,5 +1,6 @@
-"""A small generated dataset and a job on it, without a cluster."""
+"""A small generated dataset, a job on it and a checkpoint of it, without a cluster."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,18 @@ import torch
 
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
+from behavegpt.files import sha256_of
 from behavegpt.model.config import for_width
+from behavegpt.model.transformer import BehaveGPT, initialise
+from behavegpt.train.checkpoint import CheckpointStore, checksum, random_state
 from behavegpt.train.config import Cell, ExecutionConfig, TrainConfig, TrunkJob
+from behavegpt.train.engine import Engine, build_engine
+from behavegpt.train.identity import identity_of
+from behavegpt.train.record import step_name
+from behavegpt.train.state import parameter_shapes
 
 JobMaker = Callable[..., TrunkJob]
+EngineMaker = Callable[..., Engine]
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +62,53 @@ def make_job(dataset: Path, tmp_path: Path) -> JobMaker:
         )
 
     return make
+
+
+def square_sum(engine: Engine) -> torch.Tensor:
+    """Return a loss that moves every parameter."""
+    return torch.stack([(p**2).sum() for p in engine.module.parameters()]).sum()
+
+
+@pytest.fixture
+def trained(make_job: JobMaker) -> EngineMaker:
+    """Return a maker of engines that have taken some steps, so that their optimiser has moments."""
+
+    def make(steps: int, seed: int = 0) -> Engine:
+        job = make_job()
+        model = BehaveGPT(job.model)
+        initialise(model, seed)
+        engine = build_engine(model, job.train, job.execution)
+        for _ in range(steps):
+            engine.step(square_sum(engine), 1.0)
+        return engine
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path: Path, make_job: JobMaker) -> CheckpointStore:
+    job = make_job()
+    identity = identity_of(job, read_manifest(job.dataset))
+    return CheckpointStore(tmp_path / "trunk", identity, parameter_shapes(job.model))
+
+
+@pytest.fixture
+def saved(store: CheckpointStore, trained: EngineMaker) -> Path:
+    """Return the directory of a checkpoint before step 3."""
+    cursor = {"step": 3, "window": 3, "num_events": 270}
+    store.save(step_name(3), trained(3), random_state(), cursor)
+    return store.path(step_name(3))
+
+
+@pytest.fixture
+def forge() -> Callable[..., None]:
+    """Return what writes a manifest anew as whoever can write to the directory would: with all digests right."""
+
+    def write(path: Path, **changes: Any) -> None:
+        content = json.loads((path / "manifest.json").read_text())
+        del content["checksum"]
+        files = {p.name: {"size": p.stat().st_size, "sha256": sha256_of(p)} for p in path.glob("*.safetensors")}
+        content |= {"files": files, **changes}
+        (path / "manifest.json").write_text(json.dumps({**content, "checksum": checksum(content)}))
+
+    return write

@@ -2,22 +2,21 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from behavegpt.model.transformer import BehaveGPT, initialise
-from behavegpt.train.checkpoint import (
-    CheckpointStore,
-    random_state,
-    restore_random_state,
-    saved_steps,
-    step_name,
-)
-from behavegpt.train.engine import Engine, build_engine
+from behavegpt.data.manifest import read_manifest
+from behavegpt.errors import InputError
+from behavegpt.train.checkpoint import CheckpointStore, checksum, random_state, restore_random_state
+from behavegpt.train.engine import Engine
+from behavegpt.train.identity import differences, identity_of
+from behavegpt.train.record import branch_name, saved_branch_steps, saved_steps, step_name
 
-EXECUTION = {"trunk_id": "trunk", "engine": "torch", "zero_stage": -1, "num_workers": 1, "device": "cpu"}
+CURSOR = {"step": 3, "window": 3, "num_events": 270}
+FILES = ["engine-00000.safetensors", "loop.safetensors"]
 
 
 def flip(content: bytes, position: int) -> bytes:
@@ -30,50 +29,29 @@ def square_sum(engine: Engine) -> torch.Tensor:
     return torch.stack([(p**2).sum() for p in engine.module.parameters()]).sum()
 
 
-def trained(make_job, steps: int, seed: int = 0) -> Engine:
-    """Return an engine after some steps, so that its optimiser has moments."""
-    job = make_job()
-    model = BehaveGPT(job.model)
-    initialise(model, seed)
-    engine = build_engine(model, job.train, job.execution)
-    for _ in range(steps):
-        engine.step(square_sum(engine), 1.0)
-    return engine
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "trunk", EXECUTION)
-
-
-@pytest.fixture
-def saved(store, make_job) -> Path:
-    """Return the directory of a checkpoint before step 3."""
-    store.save(step_name(3), trained(make_job, 3), random_state())
-    return store.path(step_name(3))
-
-
 def names(store: CheckpointStore) -> list[str]:
     return sorted(path.name for path in store.directory.iterdir())
 
 
 def test_a_checkpoint_appears_whole_and_is_usable(store, saved):
     assert names(store) == ["step-00000003"]
-    assert sorted(p.name for p in saved.iterdir()) == ["engine.safetensors", "loop.safetensors", "manifest.json"]
+    assert sorted(p.name for p in saved.iterdir()) == [*FILES, "manifest.json"]
     assert store.problem(saved) is None
-    assert store.usable() == ({3}, [])
+    assert (store.usable().trunk, store.usable().rejected) == ({3}, [])
+    assert json.loads((saved / "manifest.json").read_text())["cursor"] == CURSOR
 
 
-def test_what_is_restored_goes_on_bit_for_bit(store, make_job):
-    engine = trained(make_job, 3)
+def test_what_is_restored_goes_on_bit_for_bit(store, trained):
+    engine = trained(3)
     torch.manual_seed(5)
-    store.save(step_name(3), engine, random_state() | {"dro.means": torch.tensor([0.1, 0.2])})
+    store.save(step_name(3), engine, random_state() | {"loss.means": torch.tensor([0.1, 0.2])}, CURSOR)
     drawn = torch.rand(4)
-    again = trained(make_job, 1, seed=9)
-    loop_state = store.load(step_name(3), again)
+    again = trained(1, seed=9)
+    loop_state, execution = store.load(step_name(3), again)
+    assert execution == {"engine": "torch", "zero_stage": -1, "num_workers": 1, "device": "cpu"}
     restore_random_state(loop_state)
     assert torch.equal(torch.rand(4), drawn)
-    assert loop_state["dro.means"].tolist() == torch.tensor([0.1, 0.2]).tolist()
+    assert loop_state["loss.means"].tolist() == torch.tensor([0.1, 0.2]).tolist()
     for one in (engine, again):
         for _ in range(2):
             one.step(square_sum(one), 0.5)
@@ -81,8 +59,8 @@ def test_what_is_restored_goes_on_bit_for_bit(store, make_job):
         assert torch.equal(expected, value), name
 
 
-@pytest.mark.parametrize("name", ["engine.safetensors", "loop.safetensors", "manifest.json"])
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped", "deleted", "directory"])
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "zeroed", "flipped", "deleted", "directory"])
 def test_every_damaged_file_is_named_and_its_checkpoint_not_used(store, saved, name, damage):
     path = saved / name
     content = path.read_bytes()
@@ -92,16 +70,17 @@ def test_every_damaged_file_is_named_and_its_checkpoint_not_used(store, saved, n
     elif damage != "deleted":
         # Of the manifest, a byte amid a digest: the first one of the engine's file.
         position = content.index(b'"sha256": "') + 20 if name == "manifest.json" else len(content) // 2
-        changed = {"truncated": content[:-1], "emptied": b"", "flipped": flip(content, position)}
-        path.write_bytes(changed[damage])
-    whole = "engine.safetensors" if damage == "flipped" else "its manifest cannot be read"
-    expected = f"{name} is missing or damaged" if name != "manifest.json" else whole
+        changed = {"truncated": content[:-1], "emptied": b"", "zeroed": bytes(len(content))}
+        path.write_bytes((changed | {"flipped": flip(content, position)})[damage])
+    whole = "its manifest is damaged" if damage == "flipped" else "its manifest cannot be read"
     problem = store.problem(saved)
-    assert problem is not None and problem.startswith(expected)
-    assert store.usable() == (set(), [f"{saved}: {problem}; not used"])
+    assert problem is not None
+    assert problem.startswith(f"{name} is missing or damaged" if name != "manifest.json" else whole)
+    assert store.usable().trunk == set()
+    assert store.usable().rejected == [f"{saved}: {problem}; not used"]
 
 
-@pytest.mark.parametrize("name", ["engine.safetensors", "loop.safetensors"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_byte_anywhere_in_a_file_counts(store, saved, name):
     path = saved / name
     content = path.read_bytes()
@@ -114,72 +93,92 @@ def test_a_byte_anywhere_in_a_file_counts(store, saved, name):
     assert store.problem(saved) is None
 
 
-def test_no_byte_of_a_manifest_can_stop_the_run(store, make_job):
-    store.save("step-00000003", trained(make_job, 1), {"x": torch.zeros(1)})
-    saved = store.path("step-00000003")
+def test_no_byte_of_a_manifest_can_be_altered_unseen_or_stop_the_run(store, saved):
     path = saved / "manifest.json"
     content = path.read_bytes()
-    # Whatever an altered byte makes of it, the answer is a sentence; only the name, which nobody reads, may pass.
-    name = content.index(b'"name"'), content.index(b'"execution"')
     for position in range(len(content)):
         path.write_bytes(flip(content, position))
-        problem = store.problem(saved)
-        assert problem or name[0] <= position < name[1], content[position - 9 : position + 9]
+        assert store.problem(saved), content[position - 9 : position + 9]
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        [],
-        3,
-        None,
-        {},
-        {"files": {}},
-        *({"execution": EXECUTION, "files": f} for f in ([], {"a": []}, {"manifest.json": 3})),
-    ],
+    "content", [[], 3, None, {}, {"files": {}}, *({"files": f, "fork": True} for f in ([], {"a": []}, {"../x": {}}))]
 )
 def test_another_content_of_the_manifest_is_a_problem_not_a_crash(store, saved, content):
+    if isinstance(content, dict):
+        content |= {"checksum": checksum(content)}
     (saved / "manifest.json").write_text(json.dumps(content))
     assert store.problem(saved)
-    assert store.usable()[0] == set()
+    assert store.usable().trunk == set()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"trunk_id": "other"}, {"engine": "deepspeed"}, {"zero_stage": 2}, {"num_workers": 2}, {"device": "cuda"}],
-)
-def test_another_execution_reads_no_checkpoint_and_both_are_named(store, saved, change):
-    other = CheckpointStore(store.directory, EXECUTION | change)
-    problem = other.problem(saved)
-    [(key, value)] = change.items()
-    assert problem is not None
-    assert f"it was written under {EXECUTION}" in problem
-    assert f"{key!r}: {value!r}" in problem.split("this run is")[1]
-    assert other.usable()[0] == set()
-    assert store.usable() == ({3}, [])
+def test_another_execution_goes_on_from_a_checkpoint(store, saved):
+    other = store.identity.execution | {"engine": "deepspeed", "zero_stage": 2, "num_workers": 2, "device": "cuda"}
+    assert replace(store, identity=replace(store.identity, execution=other)).usable().trunk == {3}
+
+
+def test_other_code_reads_no_checkpoint_and_both_are_named(store, saved):
+    other = replace(store, identity=replace(store.identity, code_version="2+b"))
+    assert other.problem(saved) == f"it was written by code {store.identity.code_version}, this is 2+b"
+    assert other.usable().trunk == set()
+
+
+def test_another_configuration_or_dataset_is_refused_with_every_difference(store, saved, make_job):
+    job = make_job(learning_rate=0.02, seed=3)
+    manifest = replace(read_manifest(job.dataset), fingerprint="f" * 64)
+    other = replace(store, identity=identity_of(job, manifest))
+    with pytest.raises(InputError) as refused:
+        other.usable()
+    then = read_manifest(job.dataset).fingerprint
+    assert list(refused.value.problems) == [
+        f"{saved}: written for another configuration, {change} (then -> now)"
+        for change in (
+            f"dataset.fingerprint: {then} -> {'f' * 64}",
+            "train.learning_rate: 0.01 -> 0.02",
+            "train.seed: 0 -> 3",
+        )
+    ]
+
+
+def test_differences_name_what_is_only_on_one_side():
+    assert differences({"a": {"b": 1, "c": 2}, "d": None}, {"a": {"b": 1, "e": 3}, "d": {"x": 1}}) == [
+        "a.e: absent -> 3",
+        "d.x: absent -> 1",
+        "a.c: 2 -> absent",
+        "d: None -> absent",
+    ]
 
 
 def test_only_trunk_checkpoints_are_steps(store):
     assert saved_steps(store.directory) == set()
-    for name in ("step-00000003", "step-00000120", "step-00000004.partial", "final-2000", "step-", "step-x"):
+    others = ("step-00000004.partial", "final-2000", "step-", "step-x", "branch-9-step-x", "branch-9-step-1.partial")
+    for name in ("step-00000003", "step-00000120", "branch-2000-step-00000130", *others):
         (store.directory / name).mkdir(parents=True)
     assert saved_steps(store.directory) == {3, 120}
-    assert step_name(120) == "step-00000120"
+    assert saved_branch_steps(store.directory) == {2000: {130}}
+    assert (step_name(120), branch_name(2000, 130)) == ("step-00000120", "branch-2000-step-00000130")
 
 
-def test_what_is_passed_is_removed_and_forks_are_kept(store, saved):
-    for step in (5, 8, 13, 21):
+def test_two_checkpoints_on_the_way_and_all_forks_are_kept(store, saved, forge):
+    for step in (5, 8, 13, 21, 34):
         shutil.copytree(saved, store.path(step_name(step)))
+    forge(store.path(step_name(8)), fork=True)  # of another job on this trunk
     (store.directory / "final-2000").mkdir()
-    store.remove_passed(13, keep={5, 13, 40})
-    assert saved_steps(store.directory) == {5, 13, 21}
-    store.remove_passed(22, keep={5})
-    assert names(store) == ["final-2000", "step-00000005"]
-    assert store.usable() == ({5}, [])
+    store.remove_passed(21, forks={5, 40})
+    assert saved_steps(store.directory) == {5, 8, 13, 21, 34}
+    store.remove_passed(34, forks={5}, keep=0)
+    assert names(store) == ["final-2000", "step-00000005", "step-00000008"]
 
 
-def test_the_newest_checkpoint_is_never_removed_by_its_own_step(store, saved):
-    store.remove_passed(3, keep=set())
+def test_two_checkpoints_of_a_branch_are_kept_until_it_ends(store, saved):
+    for step in (130, 140, 150):
+        shutil.copytree(saved, store.path(branch_name(2000, step)))
+    shutil.copytree(saved, store.path(branch_name(4000, 130)))
+    store.remove_branch(2000, keep=2)
+    assert saved_branch_steps(store.directory) == {2000: {140, 150}, 4000: {130}}
+    assert store.usable().branches == {2000: {140, 150}, 4000: {130}}
+    store.remove_branch(2000)
+    assert saved_branch_steps(store.directory) == {4000: {130}}
     assert saved_steps(store.directory) == {3}
 
 
@@ -188,33 +187,33 @@ def test_half_written_checkpoints_are_removed_alone(store, saved):
         shutil.copytree(saved, store.path(name))
     store.remove_partial()
     assert names(store) == ["step-00000003"]
-    assert store.usable() == ({3}, [])
-    CheckpointStore(store.directory / "absent", EXECUTION).remove_partial()
+    assert store.usable().trunk == {3}
+    replace(store, directory=store.directory / "absent").remove_partial()
 
 
-def test_a_save_replaces_a_damaged_checkpoint_and_what_a_killed_save_left(store, saved, make_job):
-    (saved / "engine.safetensors").write_bytes(b"torn")
+def test_a_save_replaces_a_damaged_checkpoint_and_what_a_killed_save_left(store, saved, trained):
+    (saved / FILES[0]).write_bytes(b"torn")
     (saved / "stray").write_text("of another version")
     partial = store.path("step-00000003.partial")
     partial.mkdir()
     (partial / "stray").write_text("half")
-    store.save(step_name(3), trained(make_job, 3), random_state())
+    store.save(step_name(3), trained(3), random_state(), CURSOR)
     assert names(store) == ["step-00000003"]
     assert not (saved / "stray").exists()
-    assert store.usable() == ({3}, [])
+    assert store.usable().trunk == {3}
 
 
-def test_a_save_that_dies_leaves_the_checkpoint_before_it(store, saved, make_job, monkeypatch):
+def test_a_save_that_dies_leaves_the_checkpoint_before_it(store, saved):
     class Dies:
         module = torch.nn.Identity()
 
         def save(self, directory: Path) -> None:
-            (directory / "engine.safetensors").write_bytes(b"half")
+            (directory / FILES[0]).write_bytes(b"half")
             raise OSError(28, "No space left on device")
 
     before = {p.name: p.read_bytes() for p in saved.iterdir()}
     for step in (3, 4):
         with pytest.raises(OSError, match="No space left"):
-            store.save(step_name(step), Dies(), random_state())  # pyright: ignore[reportArgumentType]
+            store.save(step_name(step), Dies(), random_state(), CURSOR)  # pyright: ignore[reportArgumentType]
     assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
-    assert store.usable() == ({3}, [])
+    assert store.usable().trunk == {3}

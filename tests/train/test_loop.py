@@ -12,10 +12,10 @@ from scipy.special import log_softmax
 
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.stream import local_tables
-from behavegpt.loss.dro import DroConfig
+from behavegpt.loss.config import Cvar
 from behavegpt.loss.nll import token_losses
 from behavegpt.model.transformer import BehaveGPT, initialise
-from behavegpt.train import loop
+from behavegpt.train import loop, robust
 from behavegpt.train.checkpoint import saved_steps
 from behavegpt.train.config import ExecutionConfig, TrunkJob
 from behavegpt.train.evaluate import evaluate, read_validation
@@ -67,15 +67,15 @@ def test_a_branch_equals_an_independent_run_of_its_schedule(make_job):
         assert run(make_job(f"alone-{size}", sizes=(size,), schedule="wsd_independent")) == {size: together[size]}
 
 
-@pytest.mark.parametrize("dro", [None, DroConfig(eps=0.3, warmup_steps=3)])
-def test_killed_at_any_step_the_resumed_run_is_bit_identical(make_job, monkeypatch, dro):
-    golden_job = make_job("golden", dro=dro)
+@pytest.mark.parametrize("loss", [None, Cvar(eps=0.3, warmup_steps=3)])
+def test_killed_at_any_step_the_resumed_run_is_bit_identical(make_job, monkeypatch, loss):
+    golden_job = make_job("golden", loss=loss)
     golden = run(golden_job)
     assert len(golden) == 2
     num_steps = sum(line["phase"] in ("trunk", "branch") for line in curve(golden_job))
     assert num_steps > 30  # at this size the curve has a line per step
     for steps in range(1, num_steps, 2):
-        job = make_job(f"killed-{steps}", dro=dro)
+        job = make_job(f"killed-{steps}", loss=loss)
         with monkeypatch.context() as patch:
             kill_after(patch, steps)
             with pytest.raises(Killed):
@@ -115,23 +115,23 @@ def test_a_torn_checkpoint_is_named_and_not_used(make_job):
     for path in job.cell_dir.iterdir():
         path.unlink()
     newest = max(job.checkpoint_dir.glob("step-*"))
-    damaged = newest / "engine.safetensors"
+    damaged = newest / "engine-00000.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert run(job) == golden
     [note] = [line["text"] for line in curve(job) if line["phase"] == "note"]
-    assert str(newest) in note and "engine.safetensors" in note
+    assert str(newest) in note and "engine-00000.safetensors" in note
 
 
 def test_robust_training_at_eps_1_is_plain_training_to_the_last_bit(make_job):
     plain = run(make_job("plain"))
-    assert run(make_job("robust", dro=DroConfig(eps=1.0))) == plain
-    assert run(make_job("worst", dro=DroConfig(eps=0.2, warmup_steps=0))) != plain
+    assert run(make_job("robust", loss=Cvar(eps=1.0))) == plain
+    assert run(make_job("worst", loss=Cvar(eps=0.2, warmup_steps=0))) != plain
 
 
 def poison(monkeypatch, call: int) -> None:
     """Make the loss of the so-many-th step NaN."""
-    real, calls = loop.token_losses, iter(range(10**6))
-    monkeypatch.setattr(loop, "token_losses", lambda *a: real(*a) * (float("nan") if next(calls) == call else 1))
+    real, calls = robust.token_losses, iter(range(10**6))
+    monkeypatch.setattr(robust, "token_losses", lambda *a: real(*a) * (float("nan") if next(calls) == call else 1))
 
 
 def test_a_trunk_that_diverges_loses_its_open_cells_and_says_where(make_job, monkeypatch):
@@ -180,10 +180,19 @@ def test_a_shard_that_changes_under_the_run_is_named_before_a_loss_is_computed(m
     damaged = replace(job, dataset=shutil.copytree(job.dataset, tmp_path / "damaged"))
     path = damaged.dataset / split / "part-00000.parquet"
     losses_computed = []
-    monkeypatch.setattr(loop, "token_losses", lambda *args: losses_computed.append(args) or token_losses(*args))
+    monkeypatch.setattr(robust, "token_losses", lambda *args: losses_computed.append(args) or token_losses(*args))
     data = bytearray(path.read_bytes())
     data[pq.read_metadata(path).row_group(3).column(2).data_page_offset + 30] ^= 1
     path.write_bytes(data)
     with pytest.raises(OSError, match=rf"^{path}: damaged or not this dataset's: row group 3 does not match"):
         run(damaged)
     assert losses_computed == [] and not damaged.cell_dir.exists()
+
+
+def test_what_is_asked_for_later_costs_its_decay_alone_and_gives_the_same_loss(make_job):
+    at_once = run(make_job("at-once", sizes=(2_000, 3_000, 4_500)))
+    job = replace(make_job("later", sizes=(4_500,)), later=(2_000, 3_000, 4_500))
+    assert run(job) == {4_500: at_once[4_500]}
+    before = len(curve(job))
+    assert run(make_job("later", sizes=(2_000, 3_000))) == at_once
+    assert {line["phase"] for line in curve(job)[before:]} == {"branch", "cell"}

@@ -28,30 +28,30 @@ def test_each_branch_leaves_the_trunk_where_the_last_fifth_of_its_events_begins(
     assert [branch_start(plan, d, config()) for d in (330, 800)] == [3, 5]
     assert plan_legs(plan, config(), [800, 330], set(), 100) == [
         Leg("trunk", 0, 3, 260),
-        Leg("branch", 3, 4, 330),
+        Leg("branch", 3, 4, 330, fork=3),
         Leg("trunk", 3, 5, 620),
-        Leg("branch", 5, 6, 800),
+        Leg("branch", 5, 6, 800, fork=5),
     ]
 
 
 def test_only_what_is_missing_is_planned_from_the_nearest_checkpoint():
     plan = plan_steps(TARGETS, RAMP)
-    assert plan_legs(plan, config(), [800], {3, 5}, 100) == [Leg("branch", 5, 6, 800)]
-    assert plan_legs(plan, config(), [800], {3}, 100) == [Leg("trunk", 3, 5, 620), Leg("branch", 5, 6, 800)]
-    assert plan_legs(plan, config(), [330], {5}, 100) == [Leg("trunk", 0, 3, 260), Leg("branch", 3, 4, 330)]
+    assert plan_legs(plan, config(), [800], {3, 5}, 100) == [Leg("branch", 5, 6, 800, fork=5)]
+    assert plan_legs(plan, config(), [800], {3}, 100) == [Leg("trunk", 3, 5, 620), Leg("branch", 5, 6, 800, fork=5)]
+    assert plan_legs(plan, config(), [330], {5}, 100) == [Leg("trunk", 0, 3, 260), Leg("branch", 3, 4, 330, fork=3)]
     assert plan_legs(plan, config(), [], {3}, 100) == []
 
 
 def test_a_long_trunk_is_saved_on_the_way_at_fixed_steps():
     plan = plan_steps(TARGETS, RAMP)
     trunk = [Leg("trunk", 0, 2, 170), Leg("trunk", 2, 4, 440), Leg("trunk", 4, 5, 620)]
-    assert plan_legs(plan, config(), [800], set(), 2) == [*trunk, Leg("branch", 5, 6, 800)]
-    assert plan_legs(plan, config(), [800], {2}, 2) == [*trunk[1:], Leg("branch", 5, 6, 800)]
+    assert plan_legs(plan, config(), [800], set(), 2) == [*trunk, Leg("branch", 5, 6, 800, fork=5)]
+    assert plan_legs(plan, config(), [800], {2}, 2) == [*trunk[1:], Leg("branch", 5, 6, 800, fork=5)]
 
 
 def test_rate_warms_up_stays_and_falls_to_zero_over_the_branch():
     plan = plan_steps(np.full(20, 90, np.uint8), ((0, 1),))
-    trunk, branch = Leg("trunk", 0, 8, 720), Leg("branch", 8, 10, 900)
+    trunk, branch = Leg("trunk", 0, 8, 720), Leg("branch", 8, 10, 900, fork=8)
     assert [lr_factor(config(), plan, trunk, s) for s in (0, 1, 7)] == [0.5, 1.0, 1.0]
     assert [lr_factor(config(), plan, branch, s) for s in (8, 9)] == [1.0, 0.5]
 

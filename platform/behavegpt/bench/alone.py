@@ -36,10 +36,10 @@ def _measure(name: str, arguments: dict[str, Any]) -> Run:
     begin = time.perf_counter()
     value = call(**arguments)
     wall_s = time.perf_counter() - begin
-    return Run(value=value, wall_s=wall_s, peak_bytes=_peak_bytes())
+    return Run(value=value, wall_s=wall_s, peak_bytes=peak_bytes())
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Return the peak of this process since its exec; getrusage would carry over what the parent held."""
     with open("/proc/self/status", encoding="ascii") as status:
         line = next(line for line in status if line.startswith("VmHWM:"))

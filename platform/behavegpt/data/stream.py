@@ -14,10 +14,9 @@ import pyarrow as pa
 
 from behavegpt.data.batches import Batch, cut
 from behavegpt.data.lanes import DIGITS, read_row_groups, stored_order
-from behavegpt.data.manifest import Manifest, Shard, read_manifest
+from behavegpt.data.manifest import Manifest, Shard
 from behavegpt.data.plan import ReadPlan, rank_windows, starts
-from behavegpt.data.vocab import read_vocabulary
-from behavegpt.schema import FIRST_KNOWN_ID, LANES, STREAM_COLUMNS, WINDOWS_PER_BLOCK, WINDOWS_PER_ROW_GROUP
+from behavegpt.schema import LANES, STREAM_COLUMNS, WINDOWS_PER_BLOCK, WINDOWS_PER_ROW_GROUP
 
 READ_CPUS = 0.25
 """Logical CPUs of one read task: decoding is light beside training."""
@@ -124,10 +123,3 @@ def _read_shard_targets(path: Path, shard: Shard) -> np.ndarray:
     targets = np.empty_like(stored)
     targets[stored_order(shard.num_windows)] = stored
     return targets
-
-
-def class_frequencies(directory: Path) -> list[float]:
-    """Return the share of each class (behaviour id - 1) among the training split's events; `other` has none."""
-    counts = read_vocabulary(directory / read_manifest(directory).vocabulary_path("behavior")).counts
-    padded = [0] * (FIRST_KNOWN_ID - 1) + list(counts)
-    return [count / sum(counts) for count in padded]

@@ -1,1 +1,1 @@
-"""Logits and targets become per-target cross-entropies, and the robust weights that multiply them."""
+"""Logits and targets become per-target losses: cross-entropies, robust weights that multiply them, or static rivals."""

@@ -1,7 +1,7 @@
 """Causal self-attention, on flash-attn's kernel or on torch's; the only file that imports flash_attn.
 
 In: the block's normed stream (B, I, D). Out: its update (B, I, D), where row i has read rows 0 .. i.
-Legend: B windows, I inputs of a window, D width, H heads, K width of a head.
+Legend: B windows, I inputs of a window, L positions that a cache holds, D width, H heads, K width of a head.
 """
 
 from typing import Literal
@@ -73,7 +73,28 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x_BID: Tensor) -> Tensor:
         """Return the update (B, I, D)."""
+        return self.read(x_BID)[0]
+
+    def read(self, x_BID: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the update (B, I, D), and the keys and values (B, I, H, K) that it was made of."""
         q_BIHK, k_BIHK, v_BIHK = self.qkv(x_BID).unflatten(-1, (3, self.num_heads, -1)).unbind(dim=2)
         dropout = self.dropout if self.training else 0.0
         mixed_BIHK = causal_attention(q_BIHK, k_BIHK, v_BIHK, self.backend, dropout)
-        return self.output(mixed_BIHK.flatten(2))
+        return self.output(mixed_BIHK.flatten(2)), k_BIHK, v_BIHK
+
+    def extend(self, x_BD: Tensor, k_BLHK: Tensor, v_BLHK: Tensor, at_B: Tensor) -> Tensor:
+        """Return the update (B, D) of one new event a row, whose key and value are written at its place in the cache.
+
+        Args:
+            k_BLHK: Keys of what the rows have read, at their first at_B[b] places; changed in place, as the values.
+            at_B: int64 place of the new event; what lies beyond it is not looked at.
+        """
+        q_BHK, k_BHK, v_BHK = self.qkv(x_BD).unflatten(-1, (3, self.num_heads, -1)).unbind(dim=1)
+        rows_B = torch.arange(len(at_B), device=at_B.device)
+        k_BLHK[rows_B, at_B] = k_BHK
+        v_BLHK[rows_B, at_B] = v_BHK
+        seen_BL = torch.arange(k_BLHK.shape[1], device=at_B.device) <= at_B[:, None]
+        mixed_BHK = scaled_dot_product_attention(
+            q_BHK[:, :, None], k_BLHK.transpose(1, 2), v_BLHK.transpose(1, 2), attn_mask=seen_BL[:, None, None]
+        )
+        return self.output(mixed_BHK.flatten(1))

@@ -12,8 +12,9 @@ from behavegpt.schema import FEATURES, FIRST_KNOWN_ID, NUM_INPUTS, NUM_SLOTS, NU
 
 AttentionChoice = Literal["auto", "flash", "sdpa"]
 
-HEAD_WIDTH = 16
-"""Width of an attention head in the small models of `for_width`."""
+HEAD_WIDTHS = {256: 64, 128: 32, 0: 16}
+"""Width of an attention head in the models of `for_width`, from that width of the model on. GPT-2's is 64. Narrow heads
+keep several of them in small models, and cost time in large ones: each has a softmax over all pairs of positions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +67,13 @@ class ModelConfig:
 
 
 def for_width(width: int, depth: int = 2, *, vocabulary_sizes: Mapping[str, int]) -> ModelConfig:
-    """Return a model of a study's ladder: heads of width 16 where that divides the width, else a little wider.
+    """Return a model of a study's ladder: heads as wide as HEAD_WIDTHS says where that divides the width, else wider.
 
     Args:
         vocabulary_sizes: Table sizes of weekday, slot, location, event and behavior, as in the dataset's manifest.
     """
-    most = max(1, width // HEAD_WIDTH)
+    head_width = next(head for least, head in HEAD_WIDTHS.items() if width >= least)
+    most = max(1, width // head_width)
     num_heads = next((n for n in range(most, 0, -1) if width % n == 0), 1)
     return _with_tables(width, depth, num_heads, vocabulary_sizes)
 

@@ -64,6 +64,17 @@ def count_params(config: ModelConfig) -> ParamCounts:
     )
 
 
+def itemise(config: ModelConfig) -> list[str]:
+    """Return the parameters item by item as aligned text: each table, positions, blocks, norm and head, then totals."""
+    counts, width = count_params(config), config.width
+    shapes = {name: f"{rows} x {width // 4}" for name, rows in config.table_sizes.items()}
+    shapes |= {"positions": f"{config.num_positions} x {width}", "blocks": f"{config.depth} of width {width}"}
+    shapes |= {"final_norm": f"2 x {width}", "head": f"{width} -> {width} -> {config.num_classes}"}
+    shapes |= {"embedding": "tables and positions", "non_embedding": "blocks, norm, head: N", "total": ""}
+    shapes |= {"matmul": "weights of matrix products"}
+    return [f"{name:<14}{getattr(counts, name):>14,}  {shape}".rstrip() for name, shape in shapes.items()]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flops:
     """FLOPs of one forward pass over one window, two per multiply-add, matrix products alone."""

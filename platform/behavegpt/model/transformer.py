@@ -6,13 +6,17 @@ Legend: B windows, I inputs of a window, D width, V classes (class c is behaviou
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.utils.checkpoint import checkpoint
 
 from behavegpt.model.attention import Backend, resolve_attention
+from behavegpt.model.cache import ROWS, WINDOWS, Cache, check_histories, check_room, fill_rows, groups
 from behavegpt.model.config import ModelConfig
-from behavegpt.model.layers import Block, Head
+from behavegpt.model.layers import Block, Head, Lookup
 from behavegpt.schema import FEATURES
 
 MATRIX_STD = 0.02 * math.sqrt(1024)
@@ -26,16 +30,19 @@ POSITION_PERIOD_BASE = 10_000.0
 class BehaveGPT(nn.Module):
     """A GPT-2 style causal transformer over events (arXiv 2505.17631, section 3). Call `initialise` after building."""
 
-    def __init__(self, config: ModelConfig, backend: Backend | None = None) -> None:
+    def __init__(self, config: ModelConfig, backend: Backend | None = None, recompute: bool = False) -> None:
         """Build the layers.
 
         Args:
             backend: What `resolve_attention` returned; None resolves for a CPU in float32, where "auto" is sdpa.
+            recompute: Training keeps each block's input alone and runs the block again in the backward pass: the same
+                numbers bit for bit, a third more time, a fraction of the memory ("activation checkpointing").
         """
         super().__init__()
         self.config = config
+        self.recompute = recompute
         self.backend: Backend = backend or resolve_attention(config.attention, "cpu")
-        tables = {name: nn.Embedding(size, config.width // 4) for name, size in config.table_sizes.items()}
+        tables = {name: Lookup(size, config.width // 4) for name, size in config.table_sizes.items()}
         self.embeddings = nn.ModuleDict(tables)
         self.positions = nn.Parameter(_sinusoids(config.num_positions, config.width))
         self.dropout = nn.Dropout(config.dropout)
@@ -45,13 +52,76 @@ class BehaveGPT(nn.Module):
 
     def forward(self, weekday: Tensor, slot: Tensor, location: Tensor, event: Tensor) -> Tensor:
         """Return logits (B, I, V) for id tensors (B, I) with I up to `config.num_positions`."""
-        ids = dict(zip(FEATURES, (weekday, slot, location, event), strict=True))
-        x_BID = torch.cat([self.embeddings[name](ids_BI) for name, ids_BI in ids.items()], dim=-1)
-        assert x_BID.shape[1] <= len(self.positions), "a single position would be broadcast over the window"
-        x_BID = self.dropout(x_BID + self.positions[: x_BID.shape[1]])
+        x_BID = self.dropout(self._embed((weekday, slot, location, event), self.positions[: weekday.shape[1]]))
         for block in self.blocks:
-            x_BID = block(x_BID)
-        return self.head(self.final_norm(x_BID))
+            x_BID = self._again(block, x_BID) if self.recompute and torch.is_grad_enabled() else block(x_BID)
+        return self._score(x_BID)
+
+    @torch.no_grad()
+    def prefill(
+        self, weekday: Tensor, slot: Tensor, location: Tensor, event: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Cache]:
+        """Read histories of any lengths, right padded.
+
+        Args:
+            weekday: ids (B, I), as the other three.
+            lengths: int64 (B,) events of each row, 1 at least.
+
+        Returns:
+            Logits (B, V) over each row's next behaviour, and what `extend` goes on from.
+
+        Raises:
+            ValueError: A row has no event, or more than the model has positions.
+        """
+        assert not self.training, "dropout would make the cache a matter of chance"
+        config, batch = self.config, len(lengths)
+        ids = (weekday, slot, location, event)
+        check_histories(ids, lengths, config.num_positions)
+        cache = Cache.empty(config, lengths, self.positions)
+        ids = [fill_rows(pad(given, (0, config.num_positions - given.shape[1])), cache.num_rows) for given in ids]
+        last_R = fill_rows(lengths - 1, cache.num_rows)
+        logits = []
+        for rows in groups(batch, WINDOWS):
+            x_BID = self._embed([given[rows] for given in ids], self.positions)
+            for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+                x_BID, keys[rows], values[rows] = block.read(x_BID)  # pyright: ignore[reportCallIssue]
+            logits.append(self._score(x_BID[torch.arange(WINDOWS), last_R[rows]]))
+        return torch.cat(logits)[:batch], cache
+
+    @torch.no_grad()
+    def extend(self, cache: Cache, weekday: Tensor, slot: Tensor, location: Tensor, event: Tensor) -> Tensor:
+        """Read one more event a row, ids (B,), into the cache; return logits (B, V) over the behaviour after it.
+
+        Raises:
+            ValueError: A row is full: `prefill` its last events anew.
+        """
+        assert not self.training, "dropout would make the cache a matter of chance"
+        check_room(cache, len(event))
+        ids = [fill_rows(given, cache.num_rows) for given in (weekday, slot, location, event)]
+        at_R = fill_rows(cache.lengths, cache.num_rows)
+        logits = []
+        for rows in groups(len(event), ROWS):
+            x_BD = self._embed([given[rows] for given in ids], self.positions[at_R[rows]])
+            for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
+                x_BD = block.extend(x_BD, keys[rows], values[rows], at_R[rows])  # pyright: ignore[reportCallIssue]
+            logits.append(self._score(x_BD))
+        cache.lengths += 1
+        return torch.cat(logits)[: len(event)]
+
+    def _embed(self, ids: Sequence[Tensor], positions: Tensor) -> Tensor:
+        """Return the embeddings of weekday, slot, location and event side by side, plus their positions."""
+        tables = [self.embeddings[name] for name in FEATURES]
+        x = torch.cat([table(given) for table, given in zip(tables, ids, strict=True)], dim=-1)
+        assert x.shape[-2] == len(positions), "a single position would be broadcast over the window"
+        return x + positions
+
+    def _score(self, x: Tensor) -> Tensor:
+        return self.head(self.final_norm(x))
+
+    def _again(self, block: nn.Module, x_BID: Tensor) -> Tensor:
+        # The random state matters to dropout alone; keeping it costs a copy of it for every block.
+        keeps_random_state = self.config.dropout > 0
+        return checkpoint(block, x_BID, use_reentrant=False, preserve_rng_state=keeps_random_state)  # pyright: ignore
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 from behavegpt.errors import InputError
-from behavegpt.loss.config import DroConfig
+from behavegpt.loss.config import Loss
 from behavegpt.train.config import ExecutionConfig, Schedule
 
 
@@ -46,7 +46,7 @@ class Variant:
     A further family of models is a further field here.
     """
 
-    dro: DroConfig | None = None
+    loss: Loss | None = None
     """None trains with plain cross-entropy: a reweighted model cannot reach the entropy floor."""
     schedule: Schedule = "wsd"
     rate_factor: float = 1.0
@@ -59,7 +59,7 @@ class Variant:
     @property
     def name(self) -> str:
         """The name that the results table carries."""
-        parts = ["erm" if self.dro is None else f"cvar-{self.dro.eps:g}"]
+        parts = ["erm" if self.loss is None else self.loss.name]
         parts += [self.schedule.replace("_", "-")] if self.schedule != "wsd" else []
         parts += [f"rate-x{self.rate_factor:g}"] if self.rate_factor != 1 else []
         return "-".join(parts)

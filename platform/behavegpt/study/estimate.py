@@ -10,12 +10,12 @@ import time
 import numpy as np
 
 from behavegpt.data.manifest import Manifest
+from behavegpt.errors import InputError
 from behavegpt.model.sizing import count_params, flops_per_window
-from behavegpt.schema import NUM_INPUTS
 from behavegpt.study.grid import Cost, Plan
 from behavegpt.study.packs import pack
 from behavegpt.train.config import TrunkJob
-from behavegpt.train.record import windows_per_batch
+from behavegpt.train.memory import estimate_memory, micro_windows, share_of, worker_bytes
 
 STEP_OVERHEAD_S = 0.006
 """Seconds of a step that do not shrink with the model (Python, kernel launches, AdamW's many small tensors)."""
@@ -27,20 +27,30 @@ TRUNK_START_S = 2.0
 """Seconds of a trunk before its first batch and besides its steps: engine, stream, checkpoints."""
 GROUP_START_S = 20.0
 """Seconds from a sweep's start to its first batch on a small machine: Tune, then a worker group and its imports."""
-PROCESS_BYTES = 600e6
-"""Resident memory of a worker before its model: torch, ray, deepspeed."""
-BYTES_PER_PARAM = 16
-"""fp32 weight, gradient and two AdamW moments."""
-ACTIVATION_VALUES_PER_POSITION = 34
-"""Stored fp32 values per position, block and unit of width, attention maps not counted (Korthikanti et al. 2022)."""
+
+
+def check_memory(plan: Plan) -> None:
+    """Refuse a plan whose workers would run out of memory, as far as it is known here: where memory_gb is set, or for
+    workers on the CPUs of this machine.
+
+    Raises:
+        InputError: One sentence for each trunk that does not fit, with what would.
+    """
+    problems = []
+    for job in plan.jobs:
+        if job.execution.memory_gb is not None or not job.execution.use_gpu:
+            try:
+                micro_windows(job, worker_bytes(job.execution))
+            except InputError as error:
+                problems += error.problems
+    if problems:
+        raise InputError(*problems)
 
 
 def memory_bytes(job: TrunkJob) -> float:
-    """Return a worker's memory at its largest batch, model states unsharded."""
-    windows = math.ceil(windows_per_batch(job.train.batch_ramp, job.cells[-1].num_events) / job.execution.num_workers)
-    positions = windows * NUM_INPUTS
-    activations = 4 * positions * (ACTIVATION_VALUES_PER_POSITION * job.model.depth * job.model.width)
-    return PROCESS_BYTES + BYTES_PER_PARAM * count_params(job.model).total + activations
+    """Return a worker's memory at its largest batch or micro-batch."""
+    micro = job.execution.micro_windows
+    return estimate_memory(job, None if micro is None else min(micro, share_of(job))).total
 
 
 def matmul_flops_per_core() -> float:

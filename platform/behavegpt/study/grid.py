@@ -3,23 +3,24 @@
 Ids are hashes of all that changes a cell's numbers, so equal cells are recognised wherever they come from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from behavegpt.config import config_hash, plain
+from behavegpt.config import config_hash
 from behavegpt.data.manifest import Manifest
 from behavegpt.data.stream import read_targets
 from behavegpt.errors import InputError
 from behavegpt.model.config import ModelConfig
-from behavegpt.model.sizing import count_params, flops_per_window
+from behavegpt.model.sizing import count_params
 from behavegpt.study.axes import data_sizes, model_of
 from behavegpt.study.config import Size, StudyConfig, Variant
 from behavegpt.study.recipe import BATCH_RAMP, DECAY_SHARE, WARMUP_STEPS, train_config
 from behavegpt.train.config import Cell, TrainConfig, TrunkJob
+from behavegpt.train.record import saved_branch_steps, saved_steps
 from behavegpt.train.schedule import StepPlan, plan_legs, plan_steps
 
 MIN_STEPS = 10
@@ -173,15 +174,27 @@ def _warm_up_notes(axes: Sequence[Axis], steps: StepPlan) -> list[str]:
     ]
 
 
-def cost(job: TrunkJob, steps: StepPlan, checkpoints: set[int]) -> Cost:
-    """Return what the job costs where the trunk checkpoints at these steps exist."""
+def cost(job: TrunkJob, steps: StepPlan, checkpoints: set[int], within: Mapping[int, set[int]] | None = None) -> Cost:
+    """Return what the job costs where checkpoints exist.
+
+    Args:
+        checkpoints: Steps of the trunk's.
+        within: Steps of those within the branch to each data size.
+    """
     sizes = [cell.num_events for cell in job.cells]
-    legs = plan_legs(steps, job.train, sizes, checkpoints, job.execution.checkpoint_steps)
+    legs = plan_legs(steps, job.train, sizes, checkpoints, job.execution.checkpoint_steps, within)
+    # The last leg of a branch ends within its last step; any other ends with a step.
+    spans = [(leg.start, min(leg.num_events, int(steps.events_before[leg.stop]))) for leg in legs]
     return Cost(
-        events=sum(leg.num_events - int(steps.events_before[leg.start]) for leg in legs),
-        windows=sum(steps.windows_of(leg.num_events) - int(steps.first_window[leg.start]) for leg in legs),
+        events=sum(end - int(steps.events_before[start]) for start, end in spans),
+        windows=sum(steps.windows_of(end) - int(steps.first_window[start]) for start, end in spans),
         steps=sum(leg.stop - leg.start for leg in legs),
     )
+
+
+def cost_left(job: TrunkJob, steps: StepPlan) -> Cost:
+    """Return what the job costs from the checkpoints that are there."""
+    return cost(job, steps, saved_steps(job.checkpoint_dir), saved_branch_steps(job.checkpoint_dir))
 
 
 def _recipe(config: StudyConfig, model: ModelConfig, variant: Variant, seed: int) -> TrainConfig:
@@ -189,7 +202,7 @@ def _recipe(config: StudyConfig, model: ModelConfig, variant: Variant, seed: int
         model,
         schedule=variant.schedule,
         seed=seed,
-        dro=variant.dro,
+        loss=variant.loss,
         learning_rate=config.learning_rate,
         rate_factor=variant.rate_factor,
         num_val_windows=config.num_val_windows,
@@ -243,40 +256,3 @@ def _job(
         study_dir=study_dir.resolve(),
         cells=tuple(cells),
     )
-
-
-def plan_record(config: StudyConfig, manifest: Manifest, dataset: Path, plan: Plan) -> dict[str, Any]:
-    """Return plan.json: what the report says about the study and its dataset."""
-    splits = {
-        name: {"num_windows": s.num_windows, "num_targets": s.num_targets, "num_users": s.num_users}
-        for name, s in manifest.splits.items()
-    }
-    described = ("name", "fingerprint", "source", "counts", "cutoffs", "vocabulary_sizes", "floor")
-    return plain(
-        {
-            "study": config.name,
-            "config": config,
-            "dataset": {"path": str(dataset), "splits": splits, **{k: getattr(manifest, k) for k in described}},
-            "trunks": [_trunk_record(job, cost) for job, cost in zip(plan.jobs, plan.costs, strict=True)],
-            "cost_ratio": plan.cost_ratio,
-            "notes": plan.notes,
-        }
-    )
-
-
-def _trunk_record(job: TrunkJob, cost: Cost) -> dict[str, Any]:
-    counts = count_params(job.model)
-    return {
-        "trunk_id": job.trunk_id,
-        "variant": job.variant,
-        "width": job.model.width,
-        "depth": job.model.depth,
-        "num_heads": job.model.num_heads,
-        "num_params": counts.non_embedding,
-        "num_params_total": counts.total,
-        "seed": job.train.seed,
-        "learning_rate": job.train.learning_rate,
-        "num_events": [cell.num_events for cell in job.cells],
-        "events_to_train": cost.events,
-        "flops": float(flops_per_window(job.model).training * cost.windows),
-    }

@@ -1,6 +1,6 @@
 """Named studies, as plain functions; a variant is `dataclasses.replace` of one."""
 
-from behavegpt.loss.config import DroConfig
+from behavegpt.loss.config import Cvar
 from behavegpt.study.config import Size, StudyConfig, Variant, of_widths
 
 GPT2 = (
@@ -48,7 +48,7 @@ def paper_fig7a() -> StudyConfig:
         name="paper_fig7a",
         sizes=GPT2[:1],
         num_events=(50_000_000, 100_000_000, 200_000_000, 400_000_000, 600_000_000),
-        variants=(Variant(dro=DroConfig(eps=0.5)),),
+        variants=(Variant(loss=Cvar(eps=0.5)),),
     )
 
 
@@ -58,7 +58,7 @@ def paper_fig7b() -> StudyConfig:
         name="paper_fig7b",
         sizes=(*paper().sizes, *GPT2),
         num_events=(600_000_000,),
-        variants=(Variant(dro=DroConfig(eps=0.5)),),
+        variants=(Variant(loss=Cvar(eps=0.5)),),
     )
 
 

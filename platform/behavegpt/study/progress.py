@@ -1,4 +1,4 @@
-"""Live progress of a sweep, read from the curve files: one line per trunk whenever it has moved.
+"""Live progress of a sweep, read from the curve files: one line per trunk whenever it has moved, a call per cell.
 
 Plain lines, so that a terminal and the log of a Ray job show the same.
 """
@@ -7,7 +7,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,8 @@ from behavegpt.study.grid import Plan
 from behavegpt.train.config import TrunkJob
 
 POLL_S = 1.0
+MOST_BYTES = 1 << 24
+"""Of a curve at a poll: what is more waits for the next one."""
 SILENCE_S = 120.0
 """Nothing to report for so long is itself reported: Ray waits without a word for resources that others hold."""
 LINE_EVERY_S = 10.0
@@ -23,10 +25,10 @@ LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def show_progress(plan: Plan) -> Iterator[None]:
-    """Print the trunks' progress until the block ends."""
+def show_progress(plan: Plan, on_cell: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Print the trunks' progress until the block ends, and call `on_cell` for each cell that finishes."""
     stop = threading.Event()
-    followers = [_Follower(job, cost.events) for job, cost in zip(plan.jobs, plan.costs, strict=True)]
+    followers = [_Follower(job, cost.events, on_cell) for job, cost in zip(plan.jobs, plan.costs, strict=True)]
     thread = threading.Thread(target=_watch, args=(followers, stop), daemon=True)
     thread.start()
     try:
@@ -55,6 +57,7 @@ class _Follower:
 
     job: TrunkJob
     total: int
+    on_cell: Callable[[], None] = lambda: None
     done: int = 0
     last_print: float = 0.0
     reached: dict[tuple[Any, ...], int] = field(default_factory=dict)
@@ -70,7 +73,7 @@ class _Follower:
             return False
         with self.job.curve_path.open("rb") as file:
             file.seek(self.offset)
-            data = file.read()
+            data = file.read(MOST_BYTES)
         complete = data[: data.rfind(b"\n") + 1]
         self.offset += len(complete)
         for line in complete.splitlines():
@@ -86,6 +89,7 @@ class _Follower:
         if line["phase"] == "cell":
             loss = f"{line['loss']:.4f}" if line["loss"] is not None else "-"
             print(f"  {name}  D {line['cell_events']:>11,}  {line['status']}  loss {loss}", flush=True)
+            self.on_cell()
             return
         leg = (line["phase"], line["cell_events"])
         start = max(line["from_events"], self.reached.get(leg, 0))

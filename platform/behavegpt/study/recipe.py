@@ -6,12 +6,15 @@ behind it, so every study states these rules in its report.
 
 from typing import Literal
 
-from behavegpt.loss.config import DroConfig
+from behavegpt.loss.config import Loss
 from behavegpt.model.config import ModelConfig
 from behavegpt.train.config import Schedule, TrainConfig
 
 LEARNING_RATE_X_WIDTH = 0.19
-"""Peak rate = 0.19 / width: the best rate fell about as 1 / width from 8e-3 at width 16 to 2.8e-3 at width 96."""
+"""Peak rate = 0.19 / width. `jobs/calibrate.py` on the demo's log finds that the best rate falls as 1 / width (free
+exponents 1.06, 1.01, 0.75) and slowly with D: best rate x width is 0.285 at D = 50 k, 0.237 at 200 k, 0.182 at 800 k.
+The branches of a trunk share one rate, so the rule takes the constant of the largest D, where a loss decides most; it
+costs nothing at 200 k and 800 k, and 0.001 (width 96) to 0.013 nats (width 16) at 50 k, where seeds differ by 0.016."""
 WARMUP_STEPS = 100
 """Steps to the peak rate. With 20, three seeds at width 40 and 50 k events gave 1.93 to 2.00; with 60, 1.94 to 1.96;
 with 150, 1.92 to 1.93: batches of one window are noisy, and a fast start can cost what the whole run wins."""
@@ -34,7 +37,7 @@ def train_config(
     *,
     schedule: Schedule,
     seed: int,
-    dro: DroConfig | None = None,
+    loss: Loss | None = None,
     learning_rate: float | None = None,
     rate_factor: float = 1.0,
     num_val_windows: int | None = None,
@@ -54,7 +57,7 @@ def train_config(
         batch_ramp=BATCH_RAMP,
         schedule=schedule,
         seed=seed,
-        dro=dro,
+        loss=loss,
         num_val_windows=num_val_windows,
         precision=precision,
     )

@@ -1,6 +1,6 @@
 """results.parquet: one row a cell, failed cells included, rebuilt from the journal's files alone."""
 
-import os
+import io
 from collections import defaultdict
 from pathlib import Path
 from statistics import variance
@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from behavegpt.files import replace_file
 from behavegpt.schema import RESULT_SCHEMA
 from behavegpt.study.journal import read_cells
 
@@ -21,9 +22,9 @@ def write_results(study_dir: Path) -> pa.Table:
     table = pa.Table.from_pylist(rows, schema=RESULT_SCHEMA)
     order = [(name, "ascending") for name in ("variant", "num_params", "num_events", "seed", "cell_id")]
     table = table.sort_by(order)
-    temporary = study_dir / f".results.parquet.{os.getpid()}"
-    pq.write_table(table, temporary)
-    os.replace(temporary, study_dir / "results.parquet")
+    parquet = io.BytesIO()
+    pq.write_table(table, parquet)
+    replace_file(study_dir / "results.parquet", parquet.getvalue())
     return table
 
 

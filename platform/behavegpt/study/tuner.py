@@ -9,6 +9,9 @@ import json
 import logging
 import os
 import re
+import shutil
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +25,9 @@ from ray.util.state import list_jobs, list_placement_groups
 
 from behavegpt.data.manifest import Manifest
 from behavegpt.errors import InputError
+from behavegpt.files import remove_partial
 from behavegpt.schema import Status
+from behavegpt.study.alive import check_answers, while_ray_lives
 from behavegpt.study.journal import read_cells, record_failure
 from behavegpt.study.packs import Pack
 from behavegpt.train.config import TrunkJob
@@ -31,6 +36,8 @@ from behavegpt.train.record import finished, result_row
 
 DRIVER_RESOURCES = {"node:__internal_head__": 0.001}
 """A trial's driver only waits: it takes no CPU, and stays on the head, where no spot instance is taken away."""
+TRIAL_RESTARTS = 2
+"""A trial's driver that dies takes its worker group along; the next one goes on from the same files."""
 OUT_OF_MEMORY = ("outofmemory", "out of memory", "memoryerror", "can't allocate memory", "running low on memory")
 """What Python, torch on CPU and GPU, and Ray's memory monitor say when memory ran out, in lower case."""
 
@@ -41,11 +48,15 @@ def connect() -> dict[str, float]:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     if not ray.is_initialized():
         # Workers' logs stay in Ray's log directory and on the dashboard; what a user must know is in curves and cells.
+        terminate = signal.getsignal(signal.SIGTERM)
+        check_answers(os.environ.get("RAY_ADDRESS", ""))
         try:
             ray.init(log_to_driver=False, logging_level=logging.WARNING)
         except ConnectionError as error:
             where = os.environ.get("RAY_ADDRESS", "the head that runs on this machine")
             raise InputError(f"Ray at {where} does not let us in: {error}; see `clusters/local.sh env`") from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)  # Ray puts one of its own there, which leaves with exit code 15
     if freed := free_dead_groups():
         print(f"freed the resources of {freed} worker groups that stopped jobs had left behind", flush=True)
     return {name: float(amount) for name, amount in ray.cluster_resources().items()}
@@ -78,20 +89,29 @@ def sweep(packs: Sequence[Pack], manifest: Manifest, study_dir: Path, concurrent
 
     Raises:
         KeyboardInterrupt: The sweep was interrupted; finished cells are kept.
+        OutageError: Ray died; finished cells are kept.
     """
     storage = study_dir.resolve() / "ray"
-    tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(_trial, packs={pack.name: pack.jobs for pack in packs}, storage=storage),
-            DRIVER_RESOURCES,
-        ),
-        param_space={"pack": tune.grid_search([pack.name for pack in packs])},
-        tune_config=tune.TuneConfig(max_concurrent_trials=concurrent),
-        run_config=tune.RunConfig(
-            name=f"tune-{packs[0].jobs[0].execution.num_workers}", storage_path=str(storage), verbose=0
-        ),
-    )
-    ends = _ends(tuner.fit())
+    # Nothing is ever resumed from Ray's own state, and a killed run leaves some behind.
+    shutil.rmtree(storage, ignore_errors=True)
+    remove_partial(study_dir)
+    remove_partial(study_dir / "cells")
+    with while_ray_lives():
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(_trial, packs={pack.name: pack.jobs for pack in packs}, storage=storage),
+                DRIVER_RESOURCES,
+            ),
+            param_space={"pack": tune.grid_search([pack.name for pack in packs])},
+            tune_config=tune.TuneConfig(max_concurrent_trials=concurrent),
+            run_config=tune.RunConfig(
+                name=f"tune-{packs[0].jobs[0].execution.num_workers}",
+                storage_path=str(storage),
+                failure_config=tune.FailureConfig(max_failures=TRIAL_RESTARTS),
+                verbose=0,
+            ),
+        )
+        ends = _ends(tuner.fit())
     for pack in packs:
         for job in pack.jobs if pack.name in ends else ():
             failure = explain(ends[pack.name].errors.get(job.trunk_id, ends[pack.name].otherwise))
@@ -175,7 +195,10 @@ def _ends(results: ResultGrid) -> dict[str, PackEnd]:
 def explain(text: str) -> Failure:
     """Return the failure that a traceback tells of: its status, and the line that names the error."""
     lowered = text.lower()
-    status: Status = "oom" if any(sign in lowered for sign in OUT_OF_MEMORY) else "crashed"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|Killed)\b", line)]
-    return Failure(status, (named or lines)[-1][:500], text[-20_000:])
+    reason = (named or lines)[-1][:500]
+    status: Status = "timeout" if re.match(r"[\w.]*TimeoutError\b", reason) else "crashed"
+    if any(sign in lowered for sign in OUT_OF_MEMORY):
+        status = "oom"
+    return Failure(status, reason, text[-20_000:])

@@ -1,84 +1,113 @@
-"""Checkpoints of a trunk: directories that appear complete or not at all, and are verified before they are read.
+"""Checkpoints of a trunk and its branches: directories that appear complete or not at all, verified before a read.
 
-    checkpoints/<trunk_id>/step-00000123/    manifest.json, loop.safetensors, and the engine's own files
+    checkpoints/<trunk_id>/step-00000123/               of the trunk
+                           branch-4000-step-00000130/   on the way of the branch to D = 4000
+        manifest.json, loop.safetensors, engine-<rank>.safetensors
 
-In: the engine and the loop's own tensors (DRO state, random state). Out: the same, bit for bit. The manifest lists
-every file's size and sha256, the step and the execution that wrote it; it is written last, then the directory renamed.
-The engine's files may be pickles (DeepSpeed's are): they are read only where they match the manifest of this run.
+In: the engine and the loop's own tensors (loss and random state). Out: the same, bit for bit, on any engine, ZeRO stage
+and number of workers. The manifest lists every file's size and sha256, the data cursor, the configuration, the dataset
+and who wrote it; it is written last, then the directory renamed. No file is a pickle, so that a forged checkpoint can
+be wrong but runs nothing.
 """
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from behavegpt.errors import InputError
 from behavegpt.files import fsync, sha256_of
+from behavegpt.train.checkpoint_manifest import LOOP_NAME, checksum, read_checkpoint_manifest
 from behavegpt.train.distributed import barrier, rank
 from behavegpt.train.engine import Engine
-from behavegpt.train.record import MANIFEST_NAME, saved_steps, step_name
+from behavegpt.train.identity import Identity, differences
+from behavegpt.train.record import MANIFEST_NAME, branch_name, saved_branch_steps, saved_steps, step_name
+from behavegpt.train.state import state_problem
 
-LOOP_NAME = "loop.safetensors"
+KEPT = 2
+"""Checkpoints on the way that are kept of a trunk and of a branch: the newest, and one should that be damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """The valid checkpoints of a trunk."""
+
+    trunk: set[int] = field(default_factory=set)
+    """Steps."""
+    branches: dict[int, set[int]] = field(default_factory=dict)
+    """Steps, by the D of the branch."""
+    rejected: list[str] = field(default_factory=list)
+    """A sentence for each one that is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointStore:
-    """The checkpoints of one trunk under one execution; another engine, stage or number of workers reads none."""
+    """The checkpoints of one trunk."""
 
     directory: Path
-    execution: dict[str, str | int]
-    """What the files depend on: trunk_id (so the recipe), code version, engine, ZeRO stage, workers, device."""
+    identity: Identity
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the model's parameters, by name."""
 
     def path(self, name: str) -> Path:
         return self.directory / name
 
-    def usable(self) -> tuple[set[int], list[str]]:
-        """Return the steps that have a valid checkpoint, and a sentence for each one that is not."""
-        steps, rejected = set(), []
+    def usable(self) -> Usable:
+        """Return what can be resumed.
+
+        Raises:
+            InputError: A checkpoint was written for another configuration or dataset; every difference is named.
+        """
+        found = Usable()
         for step in sorted(saved_steps(self.directory)):
-            if problem := self.problem(self.path(step_name(step))):
-                rejected.append(f"{self.path(step_name(step))}: {problem}; not used")
-            else:
-                steps.add(step)
-        return steps, rejected
+            if self._accepted(step_name(step), found.rejected):
+                found.trunk.add(step)
+        for num_events, steps in saved_branch_steps(self.directory).items():
+            good = {step for step in sorted(steps) if self._accepted(branch_name(num_events, step), found.rejected)}
+            found.branches[num_events] = good
+        return found
 
-    def remove_partial(self) -> None:
-        """Remove what a killed run left half-written."""
-        for path in self.directory.glob("*.partial"):
-            shutil.rmtree(path)
-
-    def remove_passed(self, step: int, keep: set[int]) -> None:
-        """Remove the trunk checkpoints before `step` that are not in `keep`: nothing starts from them any more."""
-        for passed in saved_steps(self.directory):
-            if passed < step and passed not in keep:
-                shutil.rmtree(self.path(step_name(passed)))
+    def _accepted(self, name: str, rejected: list[str]) -> bool:
+        if problem := self.problem(self.path(name)):
+            rejected.append(f"{self.path(name)}: {problem}; not used")
+        return problem is None
 
     def problem(self, path: Path) -> str | None:
-        """Return why the checkpoint at `path` must not be read, or None."""
-        try:
-            manifest = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
-            execution = manifest["execution"]
-            files = {str(name): (entry["size"], entry["sha256"]) for name, entry in manifest["files"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return f"its manifest cannot be read ({type(error).__name__})"
-        if execution != self.execution:
-            return f"it was written under {execution}, this run is {self.execution}"
-        if LOOP_NAME not in files:
-            return f"its manifest does not list {LOOP_NAME}"
-        for name, (size, sha256) in files.items():
-            file = path / name
-            if not file.is_file() or file.stat().st_size != size or sha256_of(file) != sha256:
-                return f"{name} is missing or damaged"
-        return None
+        """Return why the checkpoint at `path` must not be read, or None.
 
-    def save(self, name: str, engine: Engine, loop_state: dict[str, Tensor]) -> None:
-        """Write a checkpoint called `name`, replacing an invalid one; all ranks call this together.
+        Raises:
+            InputError: It is another configuration's or dataset's.
+        """
+        manifest = read_checkpoint_manifest(path)
+        if isinstance(manifest, str):
+            return manifest
+        if changed := differences(manifest["recipe"], self.identity.recipe):
+            raise InputError(*(f"{path}: written for another configuration, {one} (then -> now)" for one in changed))
+        if manifest["code_version"] != self.identity.code_version:
+            return f"it was written by code {manifest['code_version']}, this is {self.identity.code_version}"
+        for name, entry in manifest["files"].items():
+            file = path / name
+            if not file.is_file() or file.stat().st_size != entry["size"] or sha256_of(file) != entry["sha256"]:
+                return f"{name} is missing or damaged"
+        if strange := sorted({file.name for file in path.iterdir()} - {*manifest["files"], MANIFEST_NAME}):
+            return f"{strange[0]} is not listed in its manifest"
+        return _loop_problem(path) or state_problem(path, self.shapes)
+
+    def save(
+        self, name: str, engine: Engine, loop_state: dict[str, Tensor], cursor: dict[str, int], fork: bool = False
+    ) -> None:
+        """Write a checkpoint called `name`, replacing one of that name; all ranks call this together.
 
         Args:
             loop_state: Rank 0's tensors are kept; random state must be the same on every rank or unused.
+            cursor: Where the run is: steps taken, windows and targets consumed.
+            fork: Whether a branch starts here: then it is kept.
         """
         partial = self.directory / f"{name}.partial"
         if rank() == 0:
@@ -89,24 +118,59 @@ class CheckpointStore:
         barrier()
         if rank() == 0:
             save_file(loop_state, partial / LOOP_NAME)
-            files = {
-                str(p.relative_to(partial)): {"size": p.stat().st_size, "sha256": sha256_of(p)}
-                for p in sorted(partial.rglob("*"))
-                if p.is_file()
-            }
-            manifest = {"name": name, "execution": self.execution, "files": files}
-            (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            for path in [*partial.rglob("*"), partial]:
+            paths = sorted(partial.iterdir())
+            files = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in paths}
+            content = {"name": name, "cursor": cursor, "fork": fork, **self.identity.record(), "files": files}
+            text = json.dumps({**content, "checksum": checksum(content)}, indent=1)
+            (partial / MANIFEST_NAME).write_text(text, encoding="utf-8")
+            for path in [*partial.iterdir(), partial]:
                 fsync(path)
             shutil.rmtree(self.path(name), ignore_errors=True)
             partial.rename(self.path(name))
             fsync(self.directory)
         barrier()
 
-    def load(self, name: str, engine: Engine) -> dict[str, Tensor]:
-        """Restore the engine from checkpoint `name` and return the loop's tensors."""
+    def load(self, name: str, engine: Engine) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Restore the engine from checkpoint `name`; return the loop's tensors, and what execution wrote it."""
+        manifest = read_checkpoint_manifest(self.path(name))
+        assert not isinstance(manifest, str), "only usable checkpoints are loaded"
         engine.load(self.path(name))
-        return load_file(self.path(name) / LOOP_NAME)
+        return load_file(self.path(name) / LOOP_NAME), manifest["execution"]
+
+    def remove_partial(self) -> None:
+        """Remove what a killed run left half-written."""
+        for path in self.directory.glob("*.partial"):
+            shutil.rmtree(path)
+
+    def remove_passed(self, step: int, forks: set[int], keep: int = KEPT) -> None:
+        """Remove the trunk checkpoints on the way up to `step`, but the last `keep` ones.
+
+        Args:
+            forks: Steps at which branches of this job start; those of other jobs on this trunk are marked as such.
+        """
+        passed = sorted(one for one in saved_steps(self.directory) if one <= step)
+        on_the_way = [one for one in passed if one not in forks and not self._is_fork(one)]
+        for one in on_the_way[: len(on_the_way) - keep]:
+            shutil.rmtree(self.path(step_name(one)))
+
+    def remove_branch(self, num_events: int, keep: int = 0) -> None:
+        """Remove the checkpoints within a branch but the last `keep` ones."""
+        steps = sorted(saved_branch_steps(self.directory).get(num_events, ()))
+        for step in steps[: len(steps) - keep]:
+            shutil.rmtree(self.path(branch_name(num_events, step)))
+
+    def _is_fork(self, step: int) -> bool:
+        manifest = read_checkpoint_manifest(self.path(step_name(step)))
+        return not isinstance(manifest, str) and manifest["fork"]
+
+
+def _loop_problem(path: Path) -> str | None:
+    try:
+        tensors = load_file(path / LOOP_NAME)
+    except Exception as error:  # safetensors' own errors share no base class with OSError
+        return f"{LOOP_NAME} is no safetensors file ({type(error).__name__})"
+    rng = tensors.get("rng", torch.zeros(0))
+    return None if rng.dtype == torch.uint8 and rng.dim() == 1 and len(rng) else f"{LOOP_NAME} has no random state"
 
 
 def random_state() -> dict[str, Tensor]:

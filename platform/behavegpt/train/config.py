@@ -7,11 +7,14 @@ beyond rounding and is recorded beside the result.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from behavegpt.errors import InputError
-from behavegpt.loss.config import DroConfig
+from behavegpt.loss.config import Loss
 from behavegpt.model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from behavegpt.train.family import Family
 
 Schedule = Literal["wsd", "wsd_independent", "cosine"]
 
@@ -37,12 +40,14 @@ class TrainConfig:
     schedule: Schedule = "wsd"
     """wsd: one trunk, a decay branch per cell; wsd_independent: the same losses, one run per cell; cosine: one run
     per cell whose rate falls along a half cosine to a tenth of the peak."""
-    dro: DroConfig | None = None
+    loss: Loss | None = None
     """None trains with plain cross-entropy."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of weights and activations in training and validation alike; it moves losses in the third digit."""
     seed: int = 0
     """Of the initialisation. The order of the data is the dataset's own seeded shuffle."""
+    initial: str | None = None
+    """sha256 of the weights that training starts from, those of TrunkJob.initial; None draws them from the seed."""
     num_val_windows: int | None = None
     """Validate on the first so many windows of the validation split; None takes them all."""
 
@@ -76,16 +81,46 @@ class ExecutionConfig:
     """Threads of each worker as well."""
     use_gpu: bool = False
     """One GPU a worker and NCCL, and a recipe in bf16; otherwise gloo and fp32."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """What waits in the machine's memory while a GPU computes: the optimiser's states (stages 1 to 3), or those and the
+    weights (stage 3)."""
+    recompute: bool = False
+    """Keep each block's input alone and run the block again in the backward pass: less memory, a third more time."""
+    micro_windows: int | None = None
+    """Most windows of one forward pass on a worker; None takes what memory holds, if it can its share of the batch."""
+    memory_gb: float | None = None
+    """Memory of one worker, the GPU's or its part of the machine's, in 1e9 bytes; None takes what the worker finds."""
     checkpoint_steps: int = 2_000
-    """A trunk is also saved every so many steps: what a killed worker costs at most."""
+    """A run is also saved every so many steps: what a killed worker costs at most."""
+    timeout_s: float = 1_800.0
+    """A worker that takes no step for so long, a first batch or a checkpoint included, is ended: its cell is a row with
+    status `timeout`. Raise it where one step takes longer."""
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("num_workers", "cpus_per_worker", "checkpoint_steps")}
-        problems = [f"{name} is {count}; it must be >= 1" for name, count in counts.items() if count < 1]
+        counts = ("num_workers", "cpus_per_worker", "micro_windows", "checkpoint_steps")
+        values = {name: getattr(self, name) for name in counts}
+        problems = [f"{name} is {n}; it must be >= 1" for name, n in values.items() if n is not None and n < 1]
+        if not 0 < self.timeout_s < math.inf:
+            problems.append(f"timeout_s is {self.timeout_s}; it must be positive and finite")
+        if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
+            problems.append(f"memory_gb is {self.memory_gb}; it must be positive and finite")
         if self.engine == "torch" and self.use_gpu:
             problems.append("engine is torch and use_gpu is set; the reference engine runs in fp32 on CPUs alone")
+        problems += self._offload_problems()
         if problems:
             raise InputError(*problems)
+
+    def _offload_problems(self) -> list[str]:
+        if self.offload == "none":
+            return []
+        given = f"offload is {self.offload}"
+        problems = []
+        if not self.use_gpu:
+            problems.append(f"{given} and use_gpu is not set; on CPUs everything is in the machine's memory already")
+        least = 3 if self.offload == "parameters" else 1
+        if self.zero_stage < least or self.engine == "torch":
+            problems.append(f"{given} and zero_stage is {self.stage_label}; it takes DeepSpeed with stage >= {least}")
+        return problems
 
     @property
     def stage_label(self) -> int:
@@ -119,8 +154,14 @@ class TrunkJob:
     study_dir: Path
     cells: tuple[Cell, ...]
     """By rising num_events."""
+    later: tuple[int, ...] = ()
+    """Data sizes that may be asked for in another run: the trunk is also saved where their branches would leave it."""
     keep_final: bool = False
     """Also keep a checkpoint of each branch's end: the finished model."""
+    initial: Path | None = None
+    """Directory of the exported model (saved.py) that TrainConfig.initial names."""
+    family: "Family | None" = None
+    """None is BehaveGPT."""
 
     def __post_init__(self) -> None:
         assert self.train.schedule == "wsd" or len(self.cells) == 1, "only a wsd trunk has several branches"

@@ -1,27 +1,29 @@
 """One optimiser step on a sharded model: DeepSpeed ZeRO 0 to 3, and plain torch as the reference it must equal.
 
 In: a model, the recipe and the execution. Out: an `Engine` that takes forward, backward and step, and writes and reads
-its own part of a checkpoint. The only file that imports deepspeed.
+its own part of a checkpoint (state.py). The only file that imports deepspeed.
 
-Both engines sum gradients over workers and divide by their number; the caller scales its local loss accordingly.
+Both engines sum gradients over micro-batches and workers and divide by the workers' number; the caller scales its local
+loss accordingly.
 """
 
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.train.config import ExecutionConfig, TrainConfig
 from behavegpt.train.distributed import rank, world_size
-from behavegpt.train.optim import build_optimizer
-
-DEEPSPEED_TAG = "engine"
+from behavegpt.train.optim import build_optimizer, clip_gradients, set_rates
+from behavegpt.train.reference import TorchEngine
+from behavegpt.train.state import SLOTS, FullState, WholeState, make_moments, read_state, steps_taken, write_state
 
 
 class Engine(Protocol):
@@ -30,16 +32,24 @@ class Engine(Protocol):
     module: nn.Module
     """The model to call: forward for logits, train() and eval()."""
 
+    def accumulate(self, loss: Tensor) -> None:
+        """Back-propagate the loss of a micro-batch that is not the step's last one."""
+        ...
+
     def step(self, loss: Tensor, lr_factor: float) -> float:
-        """Back-propagate `loss`, clip, update at lr_factor x the peak rates; return the norm before clipping."""
+        """Back-propagate `loss`, clip, update at lr_factor x the peak rates; return the norm before clipping.
+
+        Where the norm is not finite neither weights nor optimiser move. The gradients may be left behind: such an
+        engine is thrown away.
+        """
         ...
 
     def save(self, directory: Path) -> None:
-        """Write model and optimiser state into `directory`, which exists on every rank."""
+        """Write weights and optimiser state into `directory`, which exists on every rank."""
         ...
 
     def load(self, directory: Path) -> None:
-        """Restore what `save` wrote, bit for bit. The directory's digests have been checked by the caller."""
+        """Restore, bit for bit, what `save` of any engine wrote on any number of workers. The caller has checked it."""
         ...
 
 
@@ -49,46 +59,6 @@ def build_engine(model: BehaveGPT, config: TrainConfig, execution: ExecutionConf
     if execution.engine == "torch":
         return TorchEngine(model, optimizer, config.clip_norm)
     return DeepSpeedEngine(model, optimizer, config, execution)
-
-
-class TorchEngine:
-    """The reference: all-reduce, clip_grad_norm_, AdamW."""
-
-    def __init__(self, model: BehaveGPT, optimizer: torch.optim.AdamW, clip_norm: float) -> None:
-        self.module: nn.Module = model
-        self._optimizer = optimizer
-        self._clip_norm = clip_norm
-        self._peak_rates = [group["lr"] for group in optimizer.param_groups]
-
-    def step(self, loss: Tensor, lr_factor: float) -> float:
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for p in self.module.parameters() if p.grad is not None]
-        for gradient in [p.grad for p in parameters if p.grad is not None] if world_size() > 1 else []:
-            dist.all_reduce(gradient)
-            gradient /= world_size()
-        norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm)
-        _set_rates(self._optimizer, self._peak_rates, lr_factor)
-        self._optimizer.step()
-        return float(norm)
-
-    def save(self, directory: Path) -> None:
-        if rank() == 0:
-            state = {f"model.{name}": value for name, value in self.module.state_dict().items()}
-            for index, slots in self._optimizer.state_dict()["state"].items():
-                state |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
-            save_file({name: value.contiguous() for name, value in state.items()}, directory / "engine.safetensors")
-
-    def load(self, directory: Path) -> None:
-        state = load_file(directory / "engine.safetensors")
-        prefix = "model."
-        self.module.load_state_dict({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in state.items():
-            if name.startswith("optimizer."):
-                _, index, slot = name.split(".")
-                slots.setdefault(int(index), {})[slot] = value
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
 
 
 class DeepSpeedEngine:
@@ -101,37 +71,120 @@ class DeepSpeedEngine:
         self._clip_norm = train.clip_norm if execution.zero_stage == 0 and train.precision == "fp32" else None
         deepspeed = _import_deepspeed(execution.use_gpu)
         self._peak_rates = [group["lr"] for group in optimizer.param_groups]
-        config = {
-            "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only reports with it; the plan sets the batch
-            "gradient_accumulation_steps": 1,
-            "gradient_clipping": 0.0 if self._clip_norm else train.clip_norm,
-            "zero_optimization": {"stage": execution.zero_stage},
-            "bf16": {"enabled": train.precision == "bf16"},
-            "zero_allow_untested_optimizer": False,
-            "steps_per_print": 2**62,
-        }
+        self._parameters = dict(model.named_parameters())
+        config = deepspeed_config(train, execution, sum(p.numel() for p in model.parameters()))
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+        # The caller says which micro-batch is a step's last one: their number changes with the batch.
+        self._engine.set_gradient_accumulation_boundary(True)
         self.module: nn.Module = self._engine
+        self._state = _state_of(deepspeed, self._engine, optimizer)
         if self._clip_norm and world_size() == 1:
             # There is nobody to reduce with; copying every gradient there and back is half of a small model's step.
             self._engine.enable_backward_allreduce = False
 
+    def accumulate(self, loss: Tensor) -> None:
+        self._engine.set_gradient_accumulation_boundary(False)
+        self._engine.backward(loss, scale_wrt_gas=False)
+        self._engine.set_gradient_accumulation_boundary(True)
+
     def step(self, loss: Tensor, lr_factor: float) -> float:
-        self._engine.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self._engine.module.parameters(), self._clip_norm) if self._clip_norm else None
-        _set_rates(self._engine.optimizer, self._peak_rates, lr_factor)
+        self._engine.backward(loss, scale_wrt_gas=False)
+        norm = clip_gradients(list(self._parameters.values()), self._clip_norm) if self._clip_norm else None
+        if norm is not None and not math.isfinite(norm):
+            return norm
+        set_rates(self._engine.optimizer, self._peak_rates, lr_factor)
+        # Under ZeRO and in bf16 DeepSpeed itself skips an update whose norm is not finite.
         self._engine.step()
         return float(self._engine.get_global_grad_norm() if norm is None else norm)
 
     def save(self, directory: Path) -> None:
-        # The version key lets DeepSpeed convert the checkpoint for another number of workers.
-        state = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
-        self._engine.save_checkpoint(str(directory), tag=DEEPSPEED_TAG, client_state=state, save_latest=False)
+        write_state(directory, self._parameters, self._state)
 
     def load(self, directory: Path) -> None:
-        path, _ = self._engine.load_checkpoint(str(directory), tag=DEEPSPEED_TAG)
-        if path is None:
-            raise RuntimeError(f"{directory}: DeepSpeed found no checkpoint there")
+        read_state(directory, self._parameters, self._state)
+
+
+def _state_of(deepspeed: ModuleType, engine: Any, optimizer: torch.optim.AdamW) -> FullState:
+    """Return how the state of an engine is reached, by where DeepSpeed keeps it."""
+    if engine.zero_optimization_stage() > 0:
+        return ShardedState(deepspeed, engine)
+    if engine.optimizer is optimizer:
+        return WholeState(optimizer)
+    groups = zip(engine.optimizer.fp16_groups, engine.optimizer.fp32_groups, strict=True)
+    return WholeState(optimizer, {own: copy for pair in groups for own, copy in zip(*pair, strict=True)})
+
+
+class ShardedState:
+    """Of an optimiser whose float32 weights and moments ZeRO has cut over the workers."""
+
+    def __init__(self, deepspeed: ModuleType, engine: Any) -> None:
+        self._tools = deepspeed.utils
+        self._gathered = deepspeed.zero.GatheredParameters
+        self._optimizer = engine.optimizer
+        self._stage_3 = engine.zero_optimization_stage() == 3
+        # DeepSpeed 0.19 links its views of the moments after the first group's first step, when the other groups have
+        # none; here all exist before it.
+        self.prepare(0.0)
+
+    def read(self, parameter: nn.Parameter, slot: str) -> Tensor:
+        if slot == "weight":
+            return self._tools.safe_get_full_fp32_param(parameter)
+        return self._tools.safe_get_full_optimizer_state(parameter, slot)
+
+    @torch.no_grad()
+    def write(self, parameter: nn.Parameter, values: Mapping[str, Tensor]) -> None:
+        if not self._stage_3:
+            self._tools.safe_set_full_fp32_param(parameter, values["weight"])
+            for slot in SLOTS[1:]:
+                self._tools.safe_set_full_optimizer_state(parameter, values[slot], slot)
+            parameter.copy_(values["weight"])
+            return
+        # DeepSpeed 0.19 forgets the padding of a parameter that the workers do not divide, so the share is cut here.
+        share = {slot: self._share(parameter, value) for slot, value in values.items()}
+        self._tools.safe_set_local_fp32_param(parameter, share["weight"])
+        for slot in SLOTS[1:]:
+            self._tools.safe_set_local_optimizer_state(parameter, share[slot], slot)
+        with self._gathered([parameter], modifier_rank=0):
+            if rank() == 0:
+                parameter.copy_(values["weight"])
+
+    def steps(self) -> float:
+        return steps_taken(self._optimizer.optimizer)
+
+    def prepare(self, steps: float) -> None:
+        if self._stage_3:
+            make_moments(self._optimizer.optimizer, self._optimizer.fp32_partitioned_groups_flat, steps)
+            return
+        for group in self._optimizer.optimizer.param_groups:
+            make_moments(self._optimizer.optimizer, group["params"], steps)
+        self._optimizer._lazy_init_hp_params_optimizer_state()
+
+    def _share(self, parameter: nn.Parameter, value: Tensor) -> Tensor:
+        size: int = parameter.ds_tensor.numel()  # pyright: ignore[reportAttributeAccessIssue] - ZeRO 3 adds it
+        return pad(value.flatten(), (0, size * world_size() - value.numel())).narrow(0, size * rank(), size)
+
+
+def deepspeed_config(train: TrainConfig, execution: ExecutionConfig, num_params: int) -> dict[str, Any]:
+    """Return DeepSpeed's configuration."""
+    place = {"device": "cpu", "pin_memory": True}
+    # DeepSpeed takes its bucket of 5e8 values at once: 2 GB, also for a model that fits into a hundredth of it.
+    bucket = min(num_params, 500_000_000)
+    zero: dict[str, Any] = {"stage": execution.zero_stage, "reduce_bucket_size": bucket}
+    if execution.offload != "none":
+        zero["offload_optimizer"] = place
+    if execution.offload == "parameters":
+        zero["offload_param"] = place
+    return {
+        "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only reports with it; the plan sets the batch
+        # Offloaded gradients are summed over micro-batches only where DeepSpeed is told that there are several.
+        "gradient_accumulation_steps": 1 if execution.offload == "none" else 2,
+        "gradient_clipping": 0.0 if execution.zero_stage == 0 and train.precision == "fp32" else train.clip_norm,
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,  # torch's fused AdamW runs on CPUs too, and compiles nothing
+        "bf16": {"enabled": train.precision == "bf16", "check_grad_overflow": True},
+        "zero_allow_untested_optimizer": False,
+        "steps_per_print": 2**62,
+    }
 
 
 def _import_deepspeed(use_gpu: bool) -> ModuleType:
@@ -145,8 +198,3 @@ def _import_deepspeed(use_gpu: bool) -> ModuleType:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if use_gpu else "gloo")
     return deepspeed
-
-
-def _set_rates(optimizer: torch.optim.Optimizer, peak_rates: list[float], factor: float) -> None:
-    for group, rate in zip(optimizer.param_groups, peak_rates, strict=True):
-        group["lr"] = rate * factor

@@ -18,6 +18,7 @@ from behavegpt.data.stream import local_tables, stream_batches
 from behavegpt.loss.nll import token_losses
 from behavegpt.schema import FEATURES
 from behavegpt.train.distributed import all_concatenate, rank, world_size
+from behavegpt.train.heartbeat import beat
 
 WINDOWS_PER_BATCH = 32
 """Large enough to fill the matrix products, small enough for its activations to stay in a CPU's cache."""
@@ -58,6 +59,7 @@ def evaluate(module: nn.Module, batches: list[Batch], device: torch.device) -> V
         position = index * world_size() + rank()
         batch = batches[min(position, len(batches) - 1)]
         losses = token_losses(module(*features(batch, device)), torch.from_numpy(batch.targets).to(device))
+        beat()
         if position < len(batches):
             sums.append(losses.double().sum(dim=1).cpu())
             counts.append(torch.from_numpy((batch.targets >= 0).sum(axis=1)).double())

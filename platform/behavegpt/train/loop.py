@@ -10,41 +10,53 @@ resumed computes exactly what an undisturbed one does.
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
-from behavegpt.data.batches import Batch, keep_targets
+from behavegpt.data.batches import Batch
 from behavegpt.data.manifest import Manifest, read_manifest
-from behavegpt.data.plan import plan_reads, rank_windows
-from behavegpt.data.stream import TableSource, read_targets, stream_batches
+from behavegpt.data.stream import TableSource, read_targets
 from behavegpt.files import create_file
-from behavegpt.loss.nll import mean_loss, token_losses
-from behavegpt.model.attention import resolve_attention
-from behavegpt.model.transformer import BehaveGPT, initialise
-from behavegpt.train.checkpoint import (
-    CheckpointStore,
-    random_state,
-    restore_random_state,
-)
+from behavegpt.train.checkpoint import KEPT, CheckpointStore
 from behavegpt.train.config import TrunkJob
-from behavegpt.train.distributed import all_sum, from_rank_0, rank, world_size
-from behavegpt.train.engine import Engine, build_engine
-from behavegpt.train.evaluate import Validation, evaluate, features, read_validation
+from behavegpt.train.distributed import from_rank_0, rank
+from behavegpt.train.evaluate import Validation, evaluate, read_validation
+from behavegpt.train.family import family_of
+from behavegpt.train.feed import batches_of, slices_of
+from behavegpt.train.heartbeat import beat
+from behavegpt.train.identity import identity_of
+from behavegpt.train.learner import DivergedError, Learner, build_learner
+from behavegpt.train.memory import micro_windows, worker_bytes
 from behavegpt.train.metrics import CurveWriter, write_note
-from behavegpt.train.record import Measured, code_version, finished, result_row, saved_steps, step_name
-from behavegpt.train.robust import RobustLoss
+from behavegpt.train.record import Measured, branch_name, finished, result_row, step_name
 from behavegpt.train.schedule import Leg, StepPlan, branch_start, lr_factor, plan_legs, plan_steps
+from behavegpt.train.state import parameter_shapes
 
 
-class DivergedError(RuntimeError):
-    """The loss or the gradient stopped being a number at `step`: what was trained since the last checkpoint is lost."""
+@dataclass(slots=True)
+class Trunk:
+    """One trunk on its way: what stays the same, then what its legs change."""
 
-    def __init__(self, what: str, step: int, batch: Batch | None = None) -> None:
-        windows = f", windows {batch.window_id[:8].tolist()}" if batch else ""
-        super().__init__(f"{what} at step {step}{windows}")
-        self.step = step
+    job: TrunkJob
+    manifest: Manifest
+    plan: StepPlan
+    store: CheckpointStore
+    validation: list[Batch]
+    curve: CurveWriter
+    device: torch.device
+    micro_windows: int | None
+    """Most windows of a micro-batch."""
+    owed: set[int]
+    """D of the cells without a result."""
+    learner: Learner | None = None
+    loss_sum: float = 0.0
+    """Plain cross-entropies of the branch so far, over its targets."""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    events_trained: int = 0
+    """Since `started`."""
 
 
 def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> None:
@@ -52,166 +64,164 @@ def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> Non
     torch.manual_seed(job.train.seed)
     torch.set_flush_denormal(True)
     manifest = read_manifest(job.dataset)
-    targets_W = read_targets(job.dataset, manifest, job.cells[-1].num_events)
-    plan = plan_steps(targets_W, job.train.batch_ramp)
-    store = CheckpointStore(job.checkpoint_dir, _execution_key(job))
+    plan = plan_steps(read_targets(job.dataset, manifest, job.cells[-1].num_events), job.train.batch_ramp)
+    shapes = parameter_shapes(job.model, family_of(job).module)
+    store = CheckpointStore(job.checkpoint_dir, identity_of(job, manifest), shapes)
     legs = from_rank_0(lambda: _missing_legs(job, plan, store))
     if not legs:
         return
-    started, since = datetime.now(UTC), 0
     batches = batches_of(job, manifest, plan, legs, tables)
-    dtype = torch.bfloat16 if job.train.precision == "bf16" else torch.float32
-    model = BehaveGPT(job.model, resolve_attention(job.model.attention, device, dtype))
-    initialise(model, job.train.seed)
-    engine = build_engine(model.to(device), job.train, job.execution)
-    robust = RobustLoss(job, device)
     validation = read_validation(job.dataset, manifest, job.train.num_val_windows)
     curve = CurveWriter(job.curve_path if rank() == 0 else None, job.trunk_id, job.cells[-1].num_events)
-    cells = {cell.num_events: cell for cell in job.cells}
     owed = {leg.num_events for leg in legs if leg.kind == "branch"}
+    micro = from_rank_0(lambda: micro_windows(job, worker_bytes(job.execution)))
+    trunk = Trunk(job, manifest, plan, store, validation, curve, device, micro, owed)
     for leg in legs:
-        if leg.start > 0:
-            loop_state = store.load(step_name(leg.start), engine)
-            restore_random_state(loop_state)
-            robust.restore(loop_state)
+        if leg.kind == "branch" and leg.num_events not in trunk.owed:
+            _skip(batches, leg.start, leg.stop)
+            continue
+        learner = _start(trunk, leg)
         try:
-            train_loss = _run_leg(leg, plan, job, engine, robust, batches, curve, device)
-            result = evaluate(engine.module, validation, device) if leg.kind == "branch" else None
+            _run_leg(trunk, leg, learner, batches)
+            result = evaluate(learner.engine.module, validation, device) if leg.ends(plan) else None
             if result and not math.isfinite(result.loss):
                 raise DivergedError(f"validation loss {result.loss}", leg.stop - 1)
         except DivergedError as error:
-            lost = [cells[leg.num_events]] if leg.kind == "branch" else [c for c in job.cells if c.num_events in owed]
-            if rank() == 0:
-                for cell in lost:
-                    _record(job, result_row(job, cell, manifest, "diverged", str(error)))
-                    curve.cell(cell.num_events, "diverged", None)
+            _record_diverged(trunk, leg, error)
             if leg.kind == "trunk":
                 return
-            for _ in range(error.step + 1, leg.stop):
-                next(batches)
-            started, since = datetime.now(UTC), 0
+            _skip(batches, error.step + 1, leg.stop)
             continue
-        owed.discard(leg.num_events)
-        since += leg.num_events - int(plan.events_before[leg.start])
         if result is None:
-            store.save(step_name(leg.stop), engine, random_state() | robust.tensors())
-            if rank() == 0:
-                store.remove_passed(leg.stop, keep=_forks(job, plan, store))
-            continue
-        if job.keep_final:
-            store.save(job.final_name(cells[leg.num_events]), engine, random_state() | robust.tensors())
-        if rank() == 0:
-            measured = _measured(result, train_loss, leg.stop, since, started, device)
-            _record(job, result_row(job, cells[leg.num_events], manifest, "completed", measured=measured))
-            curve.cell(leg.num_events, "completed", result.loss)
-        started, since = datetime.now(UTC), 0
+            _save(trunk, leg, learner)
+        else:
+            _finish_branch(trunk, leg, learner, result)
 
 
-def _run_leg(
-    leg: Leg,
-    plan: StepPlan,
-    job: TrunkJob,
-    engine: Engine,
-    robust: RobustLoss,
-    batches: Iterator[Batch],
-    curve: CurveWriter,
-    device: torch.device,
-) -> float:
-    """Take the leg's steps; return the mean training loss, plain cross-entropy, over its targets."""
-    curve.begin(int(plan.events_before[leg.start]))
-    total = 0.0
+def _start(trunk: Trunk, leg: Leg) -> Learner:
+    """Return the learner as it is before the leg: initialised, or restored from the leg's checkpoint."""
+    job = trunk.job
+    if trunk.learner is None or leg.start == 0:
+        trunk.learner = None  # its memory, before another takes as much
+        trunk.learner = build_learner(job, trunk.device)
+    if leg.start > 0:
+        within = leg.kind == "branch" and leg.start > leg.fork
+        name = branch_name(leg.num_events, leg.start) if within else step_name(leg.start)
+        tensors, execution = trunk.store.load(name, trunk.learner.engine)
+        trunk.learner.restore(tensors)
+        trunk.loss_sum = float(tensors["loss_sum"])
+        if rank() == 0 and execution != trunk.store.identity.execution:
+            write_note(
+                job.curve_path, f"{name} was written by {execution}, goes on as {trunk.store.identity.execution}"
+            )
+    if leg.kind == "trunk" or leg.start == leg.fork:
+        trunk.loss_sum = 0.0
+    return trunk.learner
+
+
+def _run_leg(trunk: Trunk, leg: Leg, learner: Learner, batches: Iterator[Batch]) -> None:
+    """Take the leg's steps."""
+    job, plan = trunk.job, trunk.plan
+    trunk.curve.begin(int(plan.events_before[leg.start]))
     for step in range(leg.start, leg.stop):
-        batch = next(batches)
-        events_end = min(int(plan.events_before[step + 1]), leg.num_events)
-        num_targets = events_end - int(plan.events_before[step])
-        targets = torch.from_numpy(batch.targets).to(device)
-        losses = token_losses(engine.module(*features(batch, device)), targets)
-        loss_sum = float(all_sum(losses.detach().double().sum()))
-        if not math.isfinite(loss_sum):
-            raise DivergedError(f"loss {loss_sum}", step, batch)
-        # The engines average gradients over workers, and each worker holds its share of the global mean.
-        loss = mean_loss(robust(losses, targets, step), num_targets) * world_size()
+        begin, end = int(plan.events_before[step]), min(int(plan.events_before[step + 1]), leg.num_events)
+        num_windows = int(plan.first_window[step + 1] - plan.first_window[step])
+        slices = slices_of(next(batches), num_windows, trunk.micro_windows)
         factor = lr_factor(job.train, plan, leg, step)
-        norm = engine.step(loss, factor)
-        if not math.isfinite(norm):
-            raise DivergedError(f"gradient norm {norm}", step, batch)
-        total += loss_sum
-        curve.add(leg, step, events_end, loss_sum, factor, norm)
-    return total / max(1, leg.num_events - int(plan.events_before[leg.start]))
+        result = learner.take_step(slices, end - begin, step, factor)
+        trunk.loss_sum += result.loss_sum
+        trunk.events_trained += end - begin
+        beat()
+        trunk.curve.add(leg, step, end, result.loss_sum, factor, result.grad_norm)
 
 
-def batches_of(
-    job: TrunkJob, manifest: Manifest, plan: StepPlan, legs: list[Leg], tables: TableSource
-) -> Iterator[Batch]:
-    """Yield this rank's batch of every step of every leg, in order."""
-    ranges = [(int(plan.first_window[leg.start]), _last_window(plan, leg)) for leg in legs]
-    reads = plan_reads(job.dataset, manifest, "train", ranges, rank(), world_size())
-    batches = stream_batches(reads, tables(reads), (span for leg in legs for span in _step_windows(plan, leg)))
-    for leg in legs:
-        for step, (first, last) in enumerate(_step_windows(plan, leg), leg.start):
-            batch = next(batches)
-            events_after = plan.events_after(step)[: last - first]
-            mine = rank_windows(first, last, rank(), world_size()) - first
-            if len(mine) and events_after[-1] > leg.num_events:
-                batch = keep_targets(batch, leg.num_events - (events_after - plan.window_targets[first:last])[mine])
-            yield batch
+def _save(trunk: Trunk, leg: Leg, learner: Learner) -> None:
+    """Save the end of a leg that is not a branch's end, and remove what nothing starts from any more."""
+    store, forks = trunk.store, _forks(trunk)
+    if leg.kind == "trunk":
+        _write(trunk, step_name(leg.stop), learner, leg.stop, leg.stop in forks)
+        if rank() == 0:
+            store.remove_passed(leg.stop, forks)
+        return
+    _write(trunk, branch_name(leg.num_events, leg.stop), learner, leg.stop)
+    if rank() == 0:
+        store.remove_branch(leg.num_events, keep=KEPT)
 
 
-def _step_windows(plan: StepPlan, leg: Leg) -> Iterator[tuple[int, int]]:
-    """Yield the stream positions, first and last (exclusive), of each step of the leg."""
-    end = _last_window(plan, leg)
-    for step in range(leg.start, leg.stop):
-        yield int(plan.first_window[step]), min(int(plan.first_window[step + 1]), end)
+def _forks(trunk: Trunk) -> set[int]:
+    """Return the steps at which the job's branches leave the trunk, and those that may be asked for later."""
+    sizes = {cell.num_events for cell in trunk.job.cells} | set(trunk.job.later)
+    return {branch_start(trunk.plan, size, trunk.job.train) for size in sizes}
 
 
-def _last_window(plan: StepPlan, leg: Leg) -> int:
-    """Return where the leg ends: the last step of a branch stops at the window that completes D."""
-    return min(int(plan.first_window[leg.stop]), plan.windows_of(leg.num_events))
+def _write(trunk: Trunk, name: str, learner: Learner, step: int, fork: bool = False) -> None:
+    plan, tensors = trunk.plan, learner.tensors() | {"loss_sum": torch.tensor(trunk.loss_sum, dtype=torch.float64)}
+    cursor = {"step": step, "window": int(plan.first_window[step]), "num_events": int(plan.events_before[step])}
+    trunk.store.save(name, learner.engine, tensors, cursor, fork)
 
 
-def _forks(job: TrunkJob, plan: StepPlan, store: CheckpointStore) -> set[int]:
-    """Return the steps from which a branch starts: of this job's cells, and of finished ones that it does not name."""
-    on_the_way = {step for step in saved_steps(store.directory) if step % job.execution.checkpoint_steps == 0}
-    return saved_steps(store.directory) - on_the_way | {branch_start(plan, c.num_events, job.train) for c in job.cells}
+def _finish_branch(trunk: Trunk, leg: Leg, learner: Learner, result: Validation) -> None:
+    """Record the cell that the branch gives its loss."""
+    job = trunk.job
+    [cell] = [cell for cell in job.cells if cell.num_events == leg.num_events]
+    if job.keep_final:
+        _write(trunk, job.final_name(cell), learner, leg.stop)
+    if rank() == 0:
+        events = leg.num_events - int(trunk.plan.events_before[leg.fork])
+        measured = _measured(trunk, result, trunk.loss_sum / max(1, events), leg.stop)
+        _record(job, result_row(job, cell, trunk.manifest, "completed", measured=measured))
+        trunk.curve.cell(leg.num_events, "completed", result.loss)
+        trunk.store.remove_branch(leg.num_events)
+    trunk.owed.discard(leg.num_events)
+    if rank() == 0 and not trunk.owed:
+        trunk.store.remove_passed(leg.fork, _forks(trunk), keep=0)
+    trunk.started, trunk.events_trained = datetime.now(UTC), 0
+
+
+def _record_diverged(trunk: Trunk, leg: Leg, error: DivergedError) -> None:
+    """Record every cell that the leg's divergence costs: its branch's own, or all that the trunk still owes."""
+    job = trunk.job
+    lost = {leg.num_events} if leg.kind == "branch" else set(trunk.owed)
+    if rank() == 0:
+        if error.windows:
+            write_note(job.curve_path, f"{job.trunk_id} diverged at step {error.step} on windows {error.windows}")
+        for cell in (cell for cell in job.cells if cell.num_events in lost):
+            _record(job, result_row(job, cell, trunk.manifest, "diverged", str(error)))
+            trunk.curve.cell(cell.num_events, "diverged", None)
+            trunk.store.remove_branch(cell.num_events)
+    trunk.owed -= lost
+    trunk.learner = None
+    trunk.started, trunk.events_trained = datetime.now(UTC), 0
+
+
+def _skip(batches: Iterator[Batch], start: int, stop: int) -> None:
+    for _ in range(start, stop):
+        next(batches)
 
 
 def _missing_legs(job: TrunkJob, plan: StepPlan, store: CheckpointStore) -> list[Leg]:
     missing = [c.num_events for c in job.cells if not finished(job, c)]
     store.remove_partial()
-    steps, rejected = store.usable()
-    for sentence in rejected:
+    found = store.usable()
+    for sentence in found.rejected:
         write_note(job.curve_path, sentence)
-    return plan_legs(plan, job.train, missing, steps, job.execution.checkpoint_steps)
-
-
-def _execution_key(job: TrunkJob) -> dict[str, str | int]:
-    execution = job.execution
-    return {
-        "trunk_id": job.trunk_id,
-        "engine": execution.engine,
-        "zero_stage": execution.stage_label,
-        "num_workers": execution.num_workers,
-        "device": "cuda" if execution.use_gpu else "cpu",
-        "code_version": code_version(),
-    }
+    return plan_legs(plan, job.train, missing, found.trunk, job.execution.checkpoint_steps, found.branches, job.later)
 
 
 def _record(job: TrunkJob, row: dict[str, Any]) -> None:
     create_file(job.cell_dir / f"{row['cell_id']}.json", json.dumps(row, indent=1) + "\n")
 
 
-def _measured(
-    result: Validation, train_loss: float, num_steps: int, events: int, started: datetime, device: torch.device
-) -> Measured:
-    finished = datetime.now(UTC)
+def _measured(trunk: Trunk, result: Validation, train_loss: float, num_steps: int) -> Measured:
+    now = datetime.now(UTC)
     return Measured(
         loss=result.loss,
         loss_stderr=result.stderr,
         train_loss=train_loss,
         num_steps=num_steps,
-        wall_s=(finished - started).total_seconds(),
-        events_trained=events,
-        device=str(device),
-        started_at=started.isoformat(timespec="seconds"),
-        finished_at=finished.isoformat(timespec="seconds"),
+        wall_s=(now - trunk.started).total_seconds(),
+        events_trained=trunk.events_trained,
+        device=str(trunk.device),
+        started_at=trunk.started.isoformat(timespec="seconds"),
+        finished_at=now.isoformat(timespec="seconds"),
     )

@@ -34,7 +34,7 @@ class CurveWriter:
     def add(self, leg: Leg, step: int, num_events: int, loss_sum: float, lr_factor: float, grad_norm: float) -> None:
         """Take in one step, which ended at `num_events` and whose targets' losses sum to `loss_sum`."""
         self._loss_sum += loss_sum
-        if num_events - self._from_events < self._every and num_events != leg.num_events:
+        if num_events - self._from_events < self._every and step + 1 < leg.stop:
             return
         events = num_events - self._from_events
         line = {

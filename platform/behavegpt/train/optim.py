@@ -1,6 +1,10 @@
 """The optimiser of the recipe: AdamW on three groups of parameters, with a rate of its own for the lookup tables."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from behavegpt.model.transformer import BehaveGPT, embedding_parameters, matrix_parameters, vector_parameters
 from behavegpt.train.config import TrainConfig
@@ -18,3 +22,22 @@ def build_optimizer(model: BehaveGPT, config: TrainConfig) -> torch.optim.AdamW:
         {"params": embedding_parameters(model), "lr": rate * config.embedding_lr_factor, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), fused=True)
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> float:
+    """Scale the gradients so that their common norm is at most `most`; return the norm before that.
+
+    Computes what `torch.nn.utils.clip_grad_norm_` does, bit for bit; that multiplies every gradient by 1 where the norm
+    is small enough, a pass over memory as long as half an AdamW step.
+    """
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    # Torch's factor is most / (norm + 1e-6). Written so that a norm that is not a number clips.
+    if not most / (norm + 1e-6) >= 1:
+        clip_grads_with_norm_(parameters, most, norm)
+    return float(norm)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, peak_rates: list[float], factor: float) -> None:
+    """Set the rate of each group to `factor` times its peak."""
+    for group, rate in zip(optimizer.param_groups, peak_rates, strict=True):
+        group["lr"] = rate * factor

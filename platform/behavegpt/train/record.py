@@ -5,6 +5,7 @@ Written as JSON to cells/<cell_id>.json; study/results.py gathers the rows by sc
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,7 +44,8 @@ def result_row(
     job: TrunkJob, cell: Cell, manifest: Manifest, status: Status, reason: str = "", measured: Measured | None = None
 ) -> dict[str, Any]:
     """Return the row of schema.RESULT_SCHEMA for one cell."""
-    counts = count_params(job.model)
+    counts = (job.family.count_params if job.family else count_params)(job.model)
+    flops = (job.family.flops_per_window if job.family else flops_per_window)(job.model)
     row: dict[str, Any] = {
         "cell_id": cell.cell_id,
         "study": job.study,
@@ -59,7 +61,7 @@ def result_row(
         "num_heads": job.model.num_heads,
         "num_events": cell.num_events,
         "num_epochs": cell.num_events / manifest.splits["train"].num_targets,
-        "flops": float(flops_per_window(job.model).training * cell.num_windows),
+        "flops": float(flops.training * cell.num_windows),
         "seed": job.train.seed,
         "schedule": job.train.schedule,
         "trunk_id": job.trunk_id,
@@ -122,15 +124,15 @@ def saved_steps(directory: Path) -> set[int]:
     return {int(number) for number in numbers if number.isdecimal()}
 
 
-def saved_workers(directory: Path) -> int | None:
-    """Return the number of workers that wrote the last of the checkpoints in `directory`; None where that is unknown.
+def branch_name(num_events: int, step: int) -> str:
+    """Return the name of a checkpoint before step `step`, within the branch to `num_events`."""
+    return f"branch-{num_events}-{step_name(step)}"
 
-    Only as many can go on from it.
-    """
-    for step in sorted(saved_steps(directory), reverse=True):
-        try:
-            text = (directory / step_name(step) / MANIFEST_NAME).read_text(encoding="utf-8")
-            return int(json.loads(text)["execution"]["num_workers"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a damaged checkpoint is not used by the loop either, which says so
-    return None
+
+def saved_branch_steps(directory: Path) -> dict[int, set[int]]:
+    """Return the steps of the checkpoints within branches, valid or not, by the branch's num_events."""
+    found: dict[int, set[int]] = {}
+    for path in directory.glob("branch-*-step-*"):
+        if match := re.fullmatch(r"branch-(\d+)-step-(\d+)", path.name):
+            found.setdefault(int(match[1]), set()).add(int(match[2]))
+    return found

@@ -1,12 +1,14 @@
 """Which windows each optimiser step takes, and at what learning rate: arithmetic on (recipe, position), no state.
 
 In: the number of scored targets of every window in stream order. Out: a `StepPlan` (the windows of each step) and the
-`Leg`s of a trunk (stretches of steps that start from a checkpoint). The same for any number of workers; any step can be
-resumed from its index alone.
+`Leg`s of a trunk (stretches of steps between checkpoints). The same for any number of workers; any step can be resumed
+from its index alone.
 """
 
 import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -47,13 +49,22 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """Steps start .. stop (exclusive) of the plan, run from a checkpoint at `start`."""
+    """Steps start .. stop (exclusive) of the plan, run from a checkpoint at `start` to one at `stop` or a branch's end.
+
+    A branch ends exactly at its cell's num_events, within its last step if need be.
+    """
 
     kind: Literal["trunk", "branch"]
     start: int
     stop: int
     num_events: int
-    """Targets consumed at its end. A branch ends exactly at its cell's num_events, within its last step if need be."""
+    """Targets consumed at a trunk leg's end; D of the cell that a branch leg belongs to."""
+    fork: int = 0
+    """Step at which the branch left the trunk."""
+
+    def ends(self, plan: StepPlan) -> bool:
+        """Return whether the leg is the last one of a branch."""
+        return self.kind == "branch" and int(plan.events_before[self.stop]) >= self.num_events
 
 
 def plan_steps(targets_W: np.ndarray, batch_ramp: tuple[tuple[int, int], ...]) -> StepPlan:
@@ -84,23 +95,42 @@ def branch_start(plan: StepPlan, num_events: int, config: TrainConfig) -> int:
 
 
 def plan_legs(
-    plan: StepPlan, config: TrainConfig, num_events: list[int], checkpoints: set[int], every: int
+    plan: StepPlan,
+    config: TrainConfig,
+    num_events: list[int],
+    checkpoints: set[int],
+    every: int,
+    within: Mapping[int, set[int]] | None = None,
+    later: Collection[int] = (),
 ) -> list[Leg]:
-    """Return the legs that give each of `num_events` its loss, using the trunk checkpoints that exist.
+    """Return the legs that give each of `num_events` its loss, using the checkpoints that exist.
 
-    A leg starts at step 0, at a step in `checkpoints`, or where an earlier trunk leg ended. A trunk leg ends at the
-    latest at the next multiple of `every` steps.
+    A leg starts at step 0, at a checkpoint, or where an earlier leg ended. It ends at the latest at the next multiple
+    of `every` steps.
+
+    Args:
+        checkpoints: Steps of the trunk's checkpoints.
+        within: Steps of the checkpoints within the branch to each num_events.
+        later: Data sizes of no leg's own; a trunk leg that passes where their branches leave it ends there.
     """
     legs, known = [], {0, *checkpoints}
+    forks = {branch_start(plan, target, config) for target in later}
     for target in sorted(num_events):
-        fork = branch_start(plan, target, config)
-        start = max(step for step in known if step <= fork)
-        while start < fork:
-            stop = min(fork, (start // every + 1) * every)
-            legs.append(Leg("trunk", start, stop, int(plan.events_before[stop])))
-            known.add(start := stop)
-        legs.append(Leg("branch", fork, int(np.searchsorted(plan.events_before, target, side="left")), target))
+        fork, stop = branch_start(plan, target, config), int(np.searchsorted(plan.events_before, target))
+        begun = {step for step in (within or {}).get(target, ()) if fork < step < stop}
+        if not begun:
+            start = max(step for step in known if step <= fork)
+            trunk = [Leg("trunk", a, b, int(plan.events_before[b])) for a, b in _stretches(start, fork, every, forks)]
+            legs += trunk
+            known |= {leg.stop for leg in trunk}
+        legs += [Leg("branch", a, b, target, fork) for a, b in _stretches(max(begun, default=fork), stop, every)]
     return legs
+
+
+def _stretches(start: int, stop: int, every: int, also: Collection[int] = ()) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of stretches that end at multiples of `every`, at the steps of `also`, and at `stop`."""
+    ends = sorted({stop, *range((start // every + 1) * every, stop, every), *(s for s in also if start < s < stop)})
+    yield from pairwise([start, *ends] if start < stop else [])
 
 
 def lr_factor(config: TrainConfig, plan: StepPlan, leg: Leg, step: int) -> float:
@@ -112,7 +142,7 @@ def lr_factor(config: TrainConfig, plan: StepPlan, leg: Leg, step: int) -> float
     warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     if leg.kind == "trunk":
         return warmup
-    begin, now = int(plan.events_before[leg.start]), int(plan.events_before[step])
+    begin, now = int(plan.events_before[leg.fork]), int(plan.events_before[step])
     progress = (now - begin) / (leg.num_events - begin)
     if config.schedule == "cosine":
         return warmup * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -1,0 +1,299 @@
+"""Training speed: the bare torch loop against matrix products, and the platform's full path against the bare loop.
+
+In: sizes of the model. Out: figures. For each size the sides are processes that work in turns on one machine: the bare
+loop (with matrix products before each of its turns), and `train_trunk` in Ray Train worker groups of one worker and,
+at the largest size, of two, each worker with one thread, fed by Ray Data, with DeepSpeed's engine. A turn is a few
+steps; the first one of each side is not counted. While a side waits, Ray Data may read ahead for it: a read is some
+hundredth of a step.
+
+What bounds the bare loop: a step's products run at the rate of their own shapes, below that of large squares where the
+width is small; then come GELU, softmax and norms (a second to two for every three of products at width 64), and some
+hundred calls of 5 to 10 microseconds.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import pyarrow as pa
+import torch
+
+from behavegpt.bench.alone import peak_bytes, run_alone
+from behavegpt.bench.bare import GPU_SQUARE, SQUARE
+from behavegpt.bench.figures import Figure, gibibytes
+from behavegpt.bench.turns import Turns
+from behavegpt.data.manifest import read_manifest
+from behavegpt.data.stream import ray_tables
+from behavegpt.data.synthetic.config import GeneratorConfig
+from behavegpt.data.synthetic.generator import write_generated
+from behavegpt.model.config import ModelConfig, for_width
+from behavegpt.model.sizing import count_params, flops_per_window
+from behavegpt.schema import NUM_INPUTS
+from behavegpt.study.recipe import train_config
+from behavegpt.train.config import Cell, ExecutionConfig, TrunkJob
+from behavegpt.train.loop import train_trunk
+from behavegpt.train.process import ENVIRONMENT, settle
+
+Part = Literal["limit", "path", "workers"]
+SHAPES = {"0.1M": (64, 2), "0.8M": (128, 4), "4.8M": (256, 6)}
+"""Width and depth by the name of the size, its non-embedding parameters."""
+LIMITS = {"0.1M": ">= 0.45", "4.8M": ">= 0.7"}
+PATHS = {"0.1M": ">= 0.9", "0.8M": ">= 0.97", "4.8M": ">= 0.97"}
+LARGEST = "4.8M"
+TURN_S = 0.8
+FLOPS_PER_S = 6e10
+"""Of a CPU's thread, to choose how many steps a turn has; nothing is computed from it."""
+GPU_STEPS = 20
+
+
+def compare_training(
+    work: Path, sizes: Iterable[str], parts: Iterable[Part], windows: int, rounds: int
+) -> Iterator[Figure]:
+    """Yield the figures of each size.
+
+    Args:
+        windows: Of a batch.
+        rounds: Turns of each side, the first and not counted one included.
+    """
+    gpu, parts = torch.cuda.is_available(), set(parts)
+    turns = {size: _steps_of_a_turn(size, windows, gpu) for size in sizes}
+    dataset = work / "log"
+    write_log(dataset, (max(turns.values()) * rounds + 1) * windows)
+    needs_ray = parts - {"limit"}
+    if needs_ray:
+        _start_ray()
+    for size, steps in turns.items():
+        groups = (1,) if "path" in parts or (size == LARGEST and "workers" in parts) else ()
+        groups += (2,) if size == LARGEST and "workers" in parts and not gpu else ()
+        model = model_of(size, dataset)
+        (work / size).mkdir()
+        bare, *trained = _measure(work / size, dataset, model, groups, windows, steps, rounds, gpu)
+        yield from limit_figures(size, model, bare, windows, gpu) if "limit" in parts else ()
+        yield from path_figures(size, bare, trained[0], windows) if "path" in parts else ()
+        yield from worker_figures(size, *trained) if len(groups) == 2 else ()
+    if needs_ray:
+        import ray
+
+        ray.shutdown()
+
+
+def write_log(dataset: Path, num_windows: int) -> None:
+    """Generate a log of so many training windows, all of them full."""
+    write_generated(dataset, GeneratorConfig(num_train_events=num_windows * NUM_INPUTS, num_val_windows=4), "benchmark")
+
+
+def model_of(size: str, dataset: Path) -> ModelConfig:
+    """Return the model of a size, with the tables of the dataset."""
+    width, depth = SHAPES[size]
+    return for_width(width, depth, vocabulary_sizes=read_manifest(dataset).vocabulary_sizes)
+
+
+def _steps_of_a_turn(size: str, windows: int, gpu: bool) -> int:
+    width, depth = SHAPES[size]
+    flops = 6 * (12 * width**2 * depth) * windows * NUM_INPUTS
+    return GPU_STEPS if gpu else max(2, round(TURN_S * FLOPS_PER_S / flops))
+
+
+def _start_ray() -> None:
+    """Start a cluster of our own: it has room for all the groups that wait for their turns, whatever runs beside it."""
+    import ray
+
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    # Ray makes its workers yield to every other process; the bare loop does not.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+
+
+def _measure(
+    work: Path,
+    dataset: Path,
+    model: ModelConfig,
+    groups: Sequence[int],
+    windows: int,
+    steps: int,
+    rounds: int,
+    gpu: bool,
+) -> list[dict[str, list[float]]]:
+    """Return what the bare loop found, then what each worker group did: seconds of a step and peak bytes."""
+    sides = [
+        Turns(path=work / "turn", index=i, num_sides=1 + len(groups), rounds=rounds) for i in range(1 + len(groups))
+    ]
+    arguments = {"model": model, "dataset": dataset, "windows": windows, "steps": steps, "gpu": gpu}
+    with ThreadPoolExecutor(1) as pool:
+        bare = pool.submit(run_alone, "behavegpt.bench.bare:measure_bare", turns=sides[0], **arguments)
+        if groups:
+            import ray
+
+            train = ray.remote(num_cpus=0)(_train_group)
+            jobs = [
+                _job(work, dataset, model, windows, steps * rounds + 1, workers=workers, gpu=gpu) for workers in groups
+            ]
+            ray.get([train.remote(*one, windows, steps) for one in zip(sides[1:], jobs, strict=True)])
+        return [bare.result().value, *(json.loads((work / f"{n}.json").read_text()) for n in groups)]
+
+
+def _job(
+    work: Path, dataset: Path, model: ModelConfig, windows: int, steps: int, *, workers: int, gpu: bool
+) -> TrunkJob:
+    """Return a run of so many steps of equal batches, to one cell and with no checkpoint on its way."""
+    recipe = train_config(model, schedule="cosine", seed=0, num_val_windows=2, precision="bf16" if gpu else "fp32")
+    num_windows = steps * windows
+    return TrunkJob(
+        study="benchmark",
+        trunk_id=str(workers),
+        variant="erm",
+        model=model,
+        train=replace(recipe, batch_ramp=((0, windows),)),
+        execution=ExecutionConfig(num_workers=workers, use_gpu=gpu, checkpoint_steps=2**31),
+        dataset=dataset,
+        study_dir=work / f"workers-{workers}",
+        cells=(Cell(cell_id="benchmark", num_events=num_windows * NUM_INPUTS, num_windows=num_windows),),
+    )
+
+
+def _train_group(turns: Turns, job: TrunkJob, windows: int, steps: int) -> None:
+    """Train the job on a worker group, as study trials do, but in turns with the other sides."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    execution = job.execution
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"turns": turns, "job": job, "windows": windows, "steps": steps},
+        scaling_config=ScalingConfig(
+            num_workers=execution.num_workers,
+            use_gpu=execution.use_gpu,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if execution.use_gpu else {})},
+        ),
+        torch_config=TorchConfig(backend="nccl" if execution.use_gpu else "gloo"),
+        run_config=RunConfig(
+            name=f"benchmark-{job.trunk_id}",
+            storage_path=str(job.study_dir / "ray"),
+            worker_runtime_env={"env_vars": ENVIRONMENT},
+        ),
+    )
+    trainer.fit()
+
+
+def _work(config: dict[str, Any]) -> None:
+    import ray.train
+    import ray.train.torch
+
+    job: TrunkJob = config["job"]
+    context = ray.train.get_context()
+    rank, step_s = context.get_world_rank(), []
+    rows = config["windows"] // context.get_world_size()
+    settle(threads=1)
+    train_trunk(
+        job,
+        lambda plan: in_turns(ray_tables(plan), config["turns"], rows, config["steps"], step_s, leads=rank == 0),
+        ray.train.torch.get_device(),
+    )
+    if rank == 0:
+        path = job.study_dir.parent / f"{job.trunk_id}.json"
+        path.write_text(json.dumps({"step_s": step_s, "peak": [peak_bytes()]}))
+
+
+def in_turns(
+    tables: Iterable[pa.Table], turns: Turns, rows: int, steps: int, step_s: list[float], *, leads: bool
+) -> Iterator[pa.Table]:
+    """Yield the tables cut to the rows of a step, so that the loop asks for one a step; take turns in between.
+
+    Args:
+        step_s: Gets the seconds of one step, on average over each turn.
+        leads: Whether this rank ends the turns.
+    """
+    pieces = cut_evenly(tables, rows)
+    for round_number in range(turns.rounds):
+        turns.wait(round_number)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            yield next(pieces)
+        # Asked for the next table: the steps of the turn have ended.
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        step_s.append((time.perf_counter() - begin) / steps)
+        if leads:
+            turns.end(round_number)
+    turns.wait_for_all()
+    yield from pieces
+
+
+def cut_evenly(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Yield tables of `rows` rows, and a last one of what is left."""
+    rest: list[pa.Table] = []
+    for table in tables:
+        rest.append(table)
+        while sum(part.num_rows for part in rest) >= rows:
+            whole = rest[0] if len(rest) == 1 else pa.concat_tables(rest)
+            yield whole.slice(0, rows)
+            rest = [whole.slice(rows)]
+    if whole := [part for part in rest if part.num_rows]:
+        yield pa.concat_tables(whole)
+
+
+def limit_figures(
+    size: str, model: ModelConfig, bare: dict[str, list[float]], windows: int, gpu: bool
+) -> Iterator[Figure]:
+    """Yield the bare loop's counted FLOP/s over the rate of a large square product; then over its own products'."""
+    flops, counts = flops_per_window(model).training * windows, count_params(model)
+    square = 2 * (GPU_SQUARE if gpu else SQUARE) ** 3
+    device = torch.cuda.get_device_name() if gpu else "one thread"
+    rates = [flops / s for s in bare["step_cpu_s"][1:]]
+    squares = [square / s for s in bare["square_s"][1:]]
+    yield Figure(
+        name=f"{size} ({counts.non_embedding:,}), batch {windows}, counted FLOP/s of the bare loop on {device}",
+        ours=f"{median(rates) / 1e9:,.1f} G",
+        other=f"{median(squares) / 1e9:,.1f} G, large square product",
+        value=median(rate / peak for rate, peak in zip(rates, squares, strict=True)),
+        wanted="" if gpu else LIMITS.get(size, ""),
+    )
+    linear = flops - 3 * windows * flops_per_window(model).attention
+    own = [linear / s for s in bare["own_s"][1:]]
+    yield Figure(
+        name=f"{size}, the same over the rate of its own linear layers' products",
+        ours=f"{median(rates) / 1e9:,.1f} G",
+        other=f"{median(own) / 1e9:,.1f} G, own products",
+        value=median(rate / peak for rate, peak in zip(rates, own, strict=True)),
+    )
+
+
+def path_figures(
+    size: str, bare: dict[str, list[float]], full: dict[str, list[float]], windows: int
+) -> Iterator[Figure]:
+    """Yield the full path's speed over the bare loop's, and both peaks of memory."""
+    events = windows * NUM_INPUTS
+    ours, other = full["step_s"][1:], bare["step_s"][1:]
+    yield Figure(
+        name=f"{size}, full path: Ray Data, Ray Train worker, DeepSpeed engine",
+        ours=f"{events / median(ours):,.0f} events/s",
+        other=f"{events / median(other):,.0f} events/s, bare loop",
+        value=median(o / f for o, f in zip(other, ours, strict=True)),
+        wanted=PATHS.get(size, ""),
+    )
+    peak, bare_peak = full["peak"][0], bare["peak"][0]
+    yield Figure(
+        name=f"{size}, peak memory of the worker",
+        ours=f"{gibibytes(int(peak)):.2f} GiB",
+        other=f"{gibibytes(int(bare_peak)):.2f} GiB, bare loop",
+        value=peak / bare_peak,
+    )
+
+
+def worker_figures(size: str, one: dict[str, list[float]], two: dict[str, list[float]]) -> Iterator[Figure]:
+    """Yield the speed of two workers over that of one, on the same global batch."""
+    pairs = list(zip(one["step_s"][1:], two["step_s"][1:], strict=True))
+    yield Figure(
+        name=f"{size}, two workers of one thread over one",
+        ours=f"{1 / median(b for _, b in pairs):.2f} steps/s",
+        other=f"{1 / median(a for a, _ in pairs):.2f} steps/s, one worker",
+        value=median(a / b for a, b in pairs),
+        wanted=">= 1.8",
+    )

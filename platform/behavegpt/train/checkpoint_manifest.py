@@ -1,0 +1,58 @@
+"""What a checkpoint's manifest.json says, as far as it can be trusted to be whole; and whose run a directory holds.
+
+In: a checkpoint's directory, or a run's with all its checkpoints. Out: the manifest or why there is none, and every
+difference between the run and the one that is asked for. Imports no torch: it is asked before a cluster is.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from behavegpt.data.manifest import Manifest
+from behavegpt.train.config import TrunkJob
+from behavegpt.train.identity import differences, identity_of
+from behavegpt.train.record import MANIFEST_NAME
+
+LOOP_NAME = "loop.safetensors"
+
+
+def resume_problems(job: TrunkJob, manifest: Manifest) -> list[str]:
+    """Return every difference between the job and the runs whose checkpoints its directory already holds."""
+    recipe, problems = identity_of(job, manifest).recipe, []
+    for trunk in sorted((job.study_dir / "checkpoints").glob("*")):
+        found = [read_checkpoint_manifest(path) for path in sorted(trunk.glob("*")) if path.is_dir()]
+        whole = [content for content in found if not isinstance(content, str)]
+        changed = differences(whole[-1]["recipe"], recipe) if whole else []
+        problems += [f"{trunk}: a run with another configuration, {one} (then -> now)" for one in changed]
+    return problems
+
+
+def read_checkpoint_manifest(path: Path) -> dict[str, Any] | str:
+    """Return the manifest of the checkpoint at `path`, or why there is none that can be trusted to be whole."""
+    try:
+        content = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
+        if content.pop("checksum") != checksum(content):
+            return "its manifest is damaged"
+        names = [str(name) for name in content["files"]]
+        if LOOP_NAME not in names or any(Path(name).name != name for name in names):
+            return "its manifest lists other files than a checkpoint has"
+        if not _is_typed(content):
+            return "its manifest has a value of another type"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"its manifest cannot be read ({type(error).__name__})"
+    return content
+
+
+def _is_typed(content: dict[str, Any]) -> bool:
+    types = {"recipe": dict, "execution": dict, "code_version": str, "fork": bool, "cursor": dict}
+    entries = content["files"].values()
+    return all(isinstance(content[key], kind) for key, kind in types.items()) and all(
+        isinstance(entry["size"], int) and isinstance(entry["sha256"], str) for entry in entries
+    )
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Return the sha256 of the manifest's own content, which tells damage; no secret, whoever edits can compute it."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
