@@ -82,7 +82,7 @@ class Advisor:
         table = read_table(self.table, variant=self.variant)
         law = fit_law(table, budgets=[budget])
         width = target_width(law, budget)
-        others = [] if law.refused else [form for form in RIVALS if form != law.form.name]
+        others: list[FormChoice] = [] if law.refused else [form for form in RIVALS if form != law.form.name]
         choices = suggest(
             law,
             table,

@@ -139,7 +139,7 @@ def training(study: Study, watch: Watch | None = None) -> Iterator[Sweep]:
         replace_file(study.study_dir / "config.json", json.dumps(plain(study.config), indent=1))
         rate = matmul_flops_per_core()
         workers = _workers(study, rate, cluster)
-        yield Sweep(lambda *plans: _train(study, *plans, rate, workers, cluster, on_cell), num_groups)
+        yield Sweep(lambda plan, left: _train(study, plan, left, rate, workers, cluster, on_cell), num_groups)
 
 
 def _train(

@@ -109,11 +109,21 @@ def add_node(head, name: str) -> subprocess.Popen:
     )
 
 
+JOINED = """
+import time, ray
+ray.init(log_to_driver=False)
+while ray.cluster_resources().get("CPU", 0) < 2:
+    time.sleep(0.2)
+"""
+
+
 def test_a_lost_node_costs_what_it_had_not_saved(make_head, make_job, wait_for):
     """The workers' machine goes away while they train: the group starts on another one, and the study completes."""
     head = make_head(BEHAVEGPT_RAY_CPUS="0")
     nodes = [add_node(head, "first")]
     try:
+        environment = head.job_environment()
+        subprocess.run([sys.executable, "-c", JOINED], env=environment, check=True, timeout=120, capture_output=True)
         job = make_job("nodes", head, flags=("--widths", "12", "--num-events", "5000", "100000"), num_cells=2)
         process = job.run()
         wait_for(lambda: "trunk" in [line["phase"] for line in job.lines()], 240, "the first machine")
