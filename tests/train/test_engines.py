@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(1_300)
 RUNNER = Path(__file__).with_name("run_engines.py")
 EVERY = ("torch:0", "deepspeed:0", "deepspeed:1", "deepspeed:2", "deepspeed:3")
 ZERO = EVERY[2:]
@@ -40,7 +41,7 @@ def run(dataset: Path, out: Path, world_size: int, executions: dict[str, str]) -
     ]
     try:
         for worker in workers:
-            _, stderr = worker.communicate(timeout=280)
+            _, stderr = worker.communicate(timeout=1_200)
             assert worker.returncode == 0, stderr[-2000:]
     finally:
         for worker in workers:
@@ -68,6 +69,8 @@ def one(dataset: Path, out: Path) -> dict[str, list]:
 @pytest.fixture(scope="module")
 def two(one: dict[str, list], dataset: Path, out: Path) -> dict[str, list]:
     """Return the runs on two workers, those that one worker began among them; and stop some that one shall resume."""
+    if "BEHAVEGPT_TWO_WORKERS" not in os.environ:
+        pytest.skip("some twenty runs on two gloo workers take many minutes; set BEHAVEGPT_TWO_WORKERS=1")
     executions = {f"two-{name}": name for name in ("torch:0", "deepspeed:0", *ZERO)}
     executions |= {f"two-{name}:micro": f"{name}:micro" for name in ZERO[1:]}
     executions |= {f"two-{name}:untouched": f"{name}:untouched" for name in POISONED}

@@ -20,7 +20,7 @@ from behavegpt.lease import check_free
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1_500)]
 
-KILLS = int(os.environ.get("BEHAVEGPT_KILLS", "4"))
+KILLS = int(os.environ.get("BEHAVEGPT_KILLS", "3"))
 SEED = int(os.environ.get("BEHAVEGPT_KILLS_SEED", "0"))
 PHASES = {
     "starting": ("driver", "term"),
