@@ -182,22 +182,6 @@ def test_a_cluster_that_is_too_small_leaves_nothing_behind(make_config, tiny, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_trunk_keeps_the_workers_that_wrote_its_checkpoints(make_config, tiny, tmp_path, train):
-    study = open_study(make_config(), tiny, tmp_path / "study")
-    large, small = study.plan.jobs
-    manifest = large.checkpoint_dir / "step-00000017" / "manifest.json"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text(json.dumps({"execution": {"num_workers": 2}}))
-    torn = small.checkpoint_dir / "step-00000017" / "manifest.json"
-    torn.parent.mkdir(parents=True)
-    torn.write_text("{")
-    run_study(study)
-    rows = run_study(study).to_pylist()
-    assert {(row["width"], row["world_size"]) for row in rows} == {(16, 2), (12, 1)}
-    # The larger groups come first: one sweep for each number of workers.
-    assert train == [sorted(c.cell_id for c in job.cells) for job in (large, small)]
-
-
 def test_on_a_cluster_that_is_too_small_for_the_old_workers_a_trunk_starts_anew(make_config, tiny, tmp_path, train):
     study = open_study(make_config(), tiny, tmp_path / "study")
     manifest = study.plan.jobs[0].checkpoint_dir / "step-00000017" / "manifest.json"
