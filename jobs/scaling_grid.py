@@ -28,14 +28,11 @@ from behavegpt.study.auto import Adviser, first_lines, run_auto, suggestions
 from behavegpt.study.branch_check import check_study, run_check
 from behavegpt.study.config import Variant
 from behavegpt.study.estimate import check_memory, estimate_seconds, plan_lines
-from behavegpt.study.live import live_law
+from behavegpt.study.live import FITTER, live_law
 from behavegpt.study.request import GridRequest, answer, made_dataset, outline_lines, within_budgets
 from behavegpt.study.run import Study, open_study, run_study
 from behavegpt.study.variants import VariantRequest
 from behavegpt.train.config import ExecutionConfig
-
-FITTER = (sys.executable, "-P", "-m", "analysis.live")
-"""The process that refits the law while cells are trained."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,7 +191,7 @@ def test_kl_meets_its_dual_and_lies_on_the_sphere(seed, rho):
     least = minimize_scalar(dual, bounds=(-12, 12), method="bounded", options={"xatol": 1e-10, "maxiter": 2_000})
     q = worst_kl(scores, probs, rho)
     is_distribution(q, probs)
-    assert value(q, scores) == pytest.approx(min(least.fun, s.max()), abs=1e-6)
+    assert value(q, scores) == pytest.approx(min(least.fun, s.max()), abs=1e-6)  # pyright: ignore[reportAttributeAccessIssue]
     reach = -math.log(p[s == s.max()].sum())
     assert divergence(q, probs, "kl") == pytest.approx(min(rho, reach), rel=1e-6)
 
@@ -207,7 +207,7 @@ def test_chi2_meets_its_dual_and_lies_on_the_sphere(seed, rho):
 
     starts = s.max() - np.geomspace(1e-9, 1e6, 40)
     brackets = [(a, b) for a, b in zip(starts[1:], starts[:-1], strict=True)]
-    values = [minimize_scalar(dual, bounds=b, method="bounded", options={"xatol": 1e-12}).fun for b in brackets]
+    values = [minimize_scalar(dual, bounds=b, method="bounded", options={"xatol": 1e-12}).fun for b in brackets]  # pyright: ignore[reportAttributeAccessIssue]
     q = worst_chi2(scores, probs, rho)
     is_distribution(q, probs)
     assert value(q, scores) == pytest.approx(min(*values, s.max()), abs=1e-7)

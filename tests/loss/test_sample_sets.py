@@ -46,7 +46,7 @@ def doro_loop(losses: list[float], eps: float, outliers: float, chi2: bool) -> f
 
     edges = kept.max() - np.geomspace(1e-9, 1e5, 40)
     spans = zip(edges[1:], edges[:-1], strict=True)
-    return min(kept.max(), *(minimize_scalar(dual, bounds=span, method="bounded").fun for span in spans))
+    return min(kept.max(), *(minimize_scalar(dual, bounds=span, method="bounded").fun for span in spans))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("outliers", [0.0, 0.05, 0.4])

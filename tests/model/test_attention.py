@@ -77,7 +77,7 @@ def check_gradients(backend: attention.Backend, device: str, dtype: torch.dtype,
     inputs = [torch.randn(2, 23, 2, 16, generator=generator).to(dtype) for _ in range(3)]
     weights = torch.randn(2, 23, 2, 16, generator=generator).to(dtype)
     ours = [x.to(device).detach().clone().requires_grad_() for x in inputs]
-    (causal_attention(*ours, backend) * weights.to(device)).sum().backward()
+    (causal_attention(*ours, backend=backend) * weights.to(device)).sum().backward()
     exact = [x.double().detach().clone().requires_grad_() for x in inputs]
     q, k, v = (x.transpose(1, 2) for x in exact)
     scores = q @ k.transpose(2, 3) / math.sqrt(16) + torch.full((23, 23), -math.inf).triu(1)

@@ -27,7 +27,7 @@ def random_ids(num_windows: int, length: int = 90, seed: int = 0) -> list[Tensor
 def generate(model: BehaveGPT, ids: list[Tensor], lengths: Tensor, steps: int) -> Tensor:
     """Return (B, 1 + steps, V): the logits after the history, and after each event that follows it in `ids`."""
     longest = int(lengths.max())
-    logits, cache = model.prefill(*(given[:, :longest] for given in ids), lengths)
+    logits, cache = model.prefill(*(given[:, :longest] for given in ids), lengths=lengths)
     rows = torch.arange(len(lengths))
     every = [logits]
     for step in range(steps):
@@ -51,7 +51,7 @@ def test_what_lies_beyond_a_history_is_not_read():
     model, lengths = make_model(), torch.tensor([3, 9])
     ids, other = random_ids(2, 9), random_ids(2, 9, seed=1)
     mixed = [torch.where(torch.arange(9) < lengths[:, None], a, b) for a, b in zip(ids, other, strict=True)]
-    assert torch.equal(model.prefill(*ids, lengths)[0], model.prefill(*mixed, lengths)[0])
+    assert torch.equal(model.prefill(*ids, lengths=lengths)[0], model.prefill(*mixed, lengths=lengths)[0])
 
 
 @pytest.mark.parametrize("width", [12, 32, 128])
@@ -79,7 +79,7 @@ def test_a_row_has_the_same_bits_in_a_batch_of_any_size(width: int):
 def test_a_cache_says_how_many_events_it_still_takes():
     model = make_model()
     ids = random_ids(2)
-    _, cache = model.prefill(*(given[:, :88] for given in ids), torch.tensor([88, 3]))
+    _, cache = model.prefill(*(given[:, :88] for given in ids), lengths=torch.tensor([88, 3]))
     assert cache.room == 2
     for _ in range(2):
         model.extend(cache, *(given[:, 0] for given in ids))
@@ -101,4 +101,4 @@ def test_a_cache_says_how_many_events_it_still_takes():
 )
 def test_histories_that_cannot_be_read_are_named(lengths: list[int], columns: int, problem: str):
     with pytest.raises(ValueError, match=problem):
-        make_model().prefill(*random_ids(2, columns), torch.tensor(lengths))
+        make_model().prefill(*random_ids(2, columns), lengths=torch.tensor(lengths))

@@ -3,7 +3,6 @@ dashboard's metrics port and in a report that refreshes itself."""
 
 import math
 import re
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from behavegpt.study.config import StudyConfig, of_widths
 from behavegpt.study.run import open_study, run_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(280)]
-FITTER = [sys.executable, "-P", "-m", "analysis.live"]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def test_the_law_of_a_running_study_is_printed_shown_as_metrics_and_reported(
     @contextmanager
     def patient() -> Iterator[Callable[[], None]]:
         """Training takes seconds here, and the fits run at the lowest priority: wait for one at the end."""
-        with live.live_law(study, FITTER, 1e13) as on_cell:
+        with live.live_law(study, live.FITTER, 1e13) as on_cell:
             yield on_cell
             deadline = time.monotonic() + 120
             while not re.search(r"law of \d+ cells", "".join(printed)):

@@ -150,7 +150,7 @@ def _write(out: Path, frame: pl.DataFrame, cuts: list[Cut], schema: pa.Schema) -
             rows = order[at : at + WINDOWS_PER_SHARD]
             tasks.append((out / SPLITS[index] / f"part-{shard:05d}.parquet", Cut._make(part[rows] for part in cut), at))
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        return dict(pool.map(lambda task: _write_shard(*task, columns, schema), tasks))
+        return dict(pool.map(lambda task: _write_shard(*task, columns=columns, schema=schema), tasks))
 
 
 def _write_shard(

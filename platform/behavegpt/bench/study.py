@@ -21,8 +21,10 @@ from behavegpt.data.manifest import read_manifest
 from behavegpt.data.stream import local_tables, read_targets
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.schema import FEATURES
+from behavegpt.study.aim import Aim
 from behavegpt.study.config import StudyConfig
 from behavegpt.study.grid import Plan
+from behavegpt.study.live import FITTER, live_law
 from behavegpt.study.run import open_study, run_study
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.loop import batches_of
@@ -35,14 +37,15 @@ WANTED = "<= 1.35"
 def measure_study(config: StudyConfig, dataset: Path, work: Path, threads: int = 2) -> Figure:
     """Return the study's wall time over the bare loop's, measured one after the other on a cluster that runs already.
 
-    The study's time is all that `run_study` takes: connecting, Tune, worker groups, training, validation, the table.
+    The study's time is all that `run_study` takes, as the job calls it: connecting, Tune, worker groups, training,
+    validation, the table, and beside them the law that is refitted and reported while cells finish.
 
     Args:
         work: An empty directory.
     """
     study = open_study(config, dataset, work / "study")
     begin = time.perf_counter()
-    rows = run_study(study).to_pylist()
+    rows = run_study(study, live_law(study, FITTER, Aim().target(study.plan))).to_pylist()
     study_s = time.perf_counter() - begin
     if failed := [row["cell_id"] for row in rows if row["status"] != "completed"]:
         raise RuntimeError(f"{len(failed)} cells did not complete, the first of them {failed[0]}")

@@ -8,6 +8,7 @@ priority, cells that finish meanwhile share the next one, and what a fit took is
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +23,8 @@ from behavegpt.study.run import Study, rebuild_results
 if TYPE_CHECKING:
     from behavegpt.study.gauges import LawGauges
 
+FITTER = (sys.executable, "-P", "-m", "analysis.live")
+"""The process that fits: named, not imported, for no stage may know of the analysis."""
 FITS_SHARE, REPORTS_SHARE = 0.03, 0.02
 """Of one core: what refits, and the reports that some of them write, may take; the start of the process comes on top.
 On the demo a refit takes 1 CPU-second, a report 2.7, the start 1.5."""

@@ -4,6 +4,7 @@ In: a job for the training loop, or a module called like BehaveGPT. Out: logits 
 """
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def _check_files(checkpoint: Path) -> None:
             raise InputError(f"{file}: missing or damaged; delete {checkpoint} to train again")
 
 
-class TrainedSystem:
+class TrainedSystem(ABC):
     """A family of models that is trained by the loop of BehaveGPT, on the same targets in the same order."""
 
     name: str
@@ -79,9 +80,9 @@ class TrainedSystem:
     trained = True
     num_params = num_params_total = 0
 
+    @abstractmethod
     def shape(self, config: ModelConfig) -> ModelConfig:
         """Return the model's shape at the width and depth of BehaveGPT's."""
-        raise NotImplementedError
 
     def fit(self, training: Training) -> None:
         """Train the job's one cell, or take up where an earlier run stopped; a finished one is read.

@@ -8,8 +8,10 @@ import errno
 import gc
 import os
 import shutil
+import signal
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ def fit_trunks(jobs: Sequence[TrunkJob], storage: Path) -> None:
 
     Raises:
         ray.train.TrainingFailedError: The workers failed more often than they are restarted.
+        KeyboardInterrupt: Ctrl-C; the workers are gone.
     """
     execution = jobs[0].execution
     # Ray Train would silently resume a name that it has seen; our checkpoints are the only memory.
@@ -68,12 +71,30 @@ def fit_trunks(jobs: Sequence[TrunkJob], storage: Path) -> None:
         ),
     )
     try:
-        trainer.fit()
+        with _interruptible():
+            trainer.fit()
     finally:
         # The group is gone. On a full disk, what its last save left is the room in which its failure is written down.
         for job in jobs:
             for path in job.checkpoint_dir.glob("*.partial"):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the job as it does elsewhere.
+
+    Ray Train puts a handler of its own in the place of SIGINT's and leaves it there, where later it does nothing at
+    all; while workers run it ends them, and then the process, with exit code 0 or 1.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as left:
+        raise KeyboardInterrupt from left
+    finally:
+        if signal.getsignal(signal.SIGINT) is not before:  # only the main thread has a handler put there, and may
+            signal.signal(signal.SIGINT, before)
 
 
 def _work(config: dict[str, Any]) -> None:

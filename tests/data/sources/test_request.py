@@ -15,7 +15,7 @@ MAPPED: dict[str, Any] = {"user": "u", "timestamp": "t", "event": "e"}
 
 
 def test_every_field_of_the_spec_can_be_reached() -> None:
-    said = {role.name: f"column {role.name}" for role in fields(Columns)}
+    said: dict[str, Any] = {role.name: f"column {role.name}" for role in fields(Columns)}
     request = LogRequest(
         input=("a", "b"),
         **said,
