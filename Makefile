@@ -24,7 +24,7 @@ study: head
 	echo $(CURDIR)/studies/demo/report/report.html
 
 test: install
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -29,7 +29,7 @@ from behavegpt.train import identity, loop, robust
 from behavegpt.train.config import Cell, ExecutionConfig, TrainConfig, TrunkJob
 from behavegpt.train.engine import build_engine
 
-SIZES = (950, 8_000)
+SIZES = (950, 5_000)
 # One window for two workers up to 1,500 events, also where the first cell ends: a rank without rows. Then three: shares
 # of two and one.
 RAMP = ((0, 1), (1_500, 3))

@@ -14,6 +14,8 @@ RUNNER = Path(__file__).with_name("run_engines.py")
 EVERY = ("torch:0", "deepspeed:0", "deepspeed:1", "deepspeed:2", "deepspeed:3")
 ZERO = EVERY[2:]
 POISONED = (*EVERY, *(f"{name}:bf16" for name in EVERY[1:]))
+CUT = tuple(f"{name}:micro" for name in ZERO[1:])
+"""What two workers cut into micro-batches: the stages whose gradients are spread over them."""
 
 
 def free_port() -> str:
@@ -69,11 +71,8 @@ def one(dataset: Path, out: Path) -> dict[str, list]:
 @pytest.fixture(scope="module")
 def two(one: dict[str, list], dataset: Path, out: Path) -> dict[str, list]:
     """Return the runs on two workers, those that one worker began among them; and stop some that one shall resume."""
-    if "BEHAVEGPT_TWO_WORKERS" not in os.environ:
-        pytest.skip("some twenty runs on two gloo workers take many minutes; set BEHAVEGPT_TWO_WORKERS=1")
-    executions = {f"two-{name}": name for name in ("torch:0", "deepspeed:0", *ZERO)}
-    executions |= {f"two-{name}:micro": f"{name}:micro" for name in ZERO[1:]}
-    executions |= {f"two-{name}:untouched": f"{name}:untouched" for name in POISONED}
+    executions = {f"two-{name}": name for name in (*EVERY, *CUT)}
+    executions |= {f"two-{name}:untouched": f"{name}:untouched" for name in EVERY}
     executions |= {f"grow-{name}": name for name in ZERO}
     executions |= {f"shrink-{name}": f"{name}:stop" for name in ZERO} | {"other": "deepspeed:2:stop"}
     return run(dataset, out, 2, executions)
@@ -88,7 +87,7 @@ def shrunk(two: dict[str, list], dataset: Path, out: Path) -> dict[str, list]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY[1:])
 def test_every_stage_gives_torchs_losses(one, name):
-    assert len(one["torch:0"]) > 45
+    assert len(one["torch:0"]) > 30
     assert one[name] == pytest.approx(one["torch:0"], abs=1e-5)
 
 
@@ -106,8 +105,7 @@ def test_a_gradient_that_is_not_a_number_never_becomes_a_completed_cell(one, nam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("name", POISONED)
+@pytest.mark.parametrize(("workers", "name"), [*((1, name) for name in POISONED), *((2, name) for name in EVERY)])
 def test_a_gradient_that_is_not_a_number_moves_neither_weights_nor_optimiser(one, two, name, workers):
     runs, files = (one, 1) if workers == 1 else (two, 2)
     norm, before, after = runs[f"{name}:untouched"] if workers == 1 else runs[f"two-{name}:untouched"]
@@ -116,7 +114,7 @@ def test_a_gradient_that_is_not_a_number_moves_neither_weights_nor_optimiser(one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["torch:0", "deepspeed:0", *ZERO, *(f"{name}:micro" for name in ZERO[1:])])
+@pytest.mark.parametrize("name", [*EVERY, *CUT])
 def test_two_workers_give_the_losses_of_one(one, two, name):
     assert two[f"two-{name}"] == pytest.approx(one["torch:0"], abs=1e-5)
 
