@@ -24,7 +24,8 @@ study: head
 	echo $(CURDIR)/studies/demo/report/report.html
 
 test: install
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadgroup
+	# One thread each, as two processes share what may be two cores.
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: install
 	$(VENV)/bin/ruff check .

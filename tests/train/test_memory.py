@@ -44,7 +44,10 @@ def test_activations_by_hand(job):
     assert estimate_memory(job).activations == 8 * per_window
     assert estimate_memory(job, windows=3).activations == 3 * per_window
     recomputed = replace(job, execution=replace(job.execution, recompute=True))
-    assert estimate_memory(recomputed).activations == 8 * 90 * 4 * ((2 + 18 + 8) * 16 + 4 * model.num_classes)
+    tensors = 8 * 90 * 4 * ((2 + 18 + 8) * 16 + 4 * model.num_classes)
+    assert estimate_memory(recomputed).activations == 2 * tensors
+    on_gpu = replace(recomputed, execution=replace(recomputed.execution, use_gpu=True))
+    assert estimate_memory(on_gpu).activations == tensors
 
 
 def test_the_micro_batch_is_the_largest_that_fits(job):
@@ -66,8 +69,8 @@ def test_the_micro_batch_is_the_largest_that_fits(job):
     ],
 )
 def test_a_refusal_names_the_first_that_fits(job, spare, words):
-    # Wide enough for the states to matter; nothing is built.
-    wide = replace(job.model, width=1_024)
+    # Wide and deep enough for states and recomputation to matter; nothing is built.
+    wide = replace(job.model, width=1_024, depth=12)
     job = replace(job, model=wide, execution=replace(job.execution, micro_windows=1))
     limit = estimate_memory(replace(job, execution=replace(job.execution, **spare)), 1).total
     with pytest.raises(InputError) as refused:

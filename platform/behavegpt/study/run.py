@@ -131,11 +131,14 @@ def training(study: Study, watch: Watch | None = None) -> Iterator[Sweep]:
         InputError, DirectoryBusyError: As for `run_study`.
     """
     # Imported here: --plan and a finished study need no cluster and should not wait seconds for these.
-    from behavegpt.study.tuner import connect
+    from behavegpt.study.tuner import connected
 
-    cluster = connect()
-    num_groups = max_concurrent(study.config.execution, cluster)
-    with lease(study.study_dir), watch or nullcontext(lambda: None) as on_cell:
+    with (
+        connected() as cluster,
+        lease(study.study_dir),
+        watch or nullcontext(lambda: None) as on_cell,
+    ):
+        num_groups = max_concurrent(study.config.execution, cluster)
         replace_file(study.study_dir / "config.json", json.dumps(plain(study.config), indent=1))
         rate = matmul_flops_per_core()
         workers = _workers(study, rate, cluster)

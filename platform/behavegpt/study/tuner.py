@@ -13,7 +13,8 @@ import shutil
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,20 @@ def connect() -> dict[str, float]:
     if freed := free_dead_groups():
         print(f"freed the resources of {freed} worker groups that stopped jobs had left behind", flush=True)
     return {name: float(amount) for name, amount in ray.cluster_resources().items()}
+
+
+@contextmanager
+def connected() -> Iterator[dict[str, float]]:
+    """Connect for the block, and yield the cluster's resources: what follows cannot be held up by a head that dies.
+
+    A connection that was there before stays.
+    """
+    before = ray.is_initialized()
+    try:
+        yield connect()
+    finally:
+        if not before:
+            ray.shutdown()
 
 
 def free_dead_groups() -> int:
