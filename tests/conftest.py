@@ -27,8 +27,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where two processes share the tests, keep a file in one of them, and all that starts Ray in one of them."""
     for item in items:
-        clusters = item.get_closest_marker("ray") or item.get_closest_marker("chaos")
-        item.add_marker(pytest.mark.xdist_group("ray" if clusters else item.path.as_posix()))
+        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else item.path.as_posix()))
 
 
 def pytest_unconfigure() -> None:
