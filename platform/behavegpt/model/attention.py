@@ -82,6 +82,16 @@ class CausalSelfAttention(nn.Module):
         mixed_BIHK = causal_attention(q_BIHK, k_BIHK, v_BIHK, self.backend, dropout)
         return self.output(mixed_BIHK.flatten(2)), k_BIHK, v_BIHK
 
+    def read_at(self, x_BID: Tensor, at_B: Tensor) -> Tensor:
+        """Return the update (B, D) of one position a row, which reads what `forward` reads there."""
+        q_BIHK, k_BIHK, v_BIHK = self.qkv(x_BID).unflatten(-1, (3, self.num_heads, -1)).unbind(dim=2)
+        q_BHK = q_BIHK[torch.arange(len(at_B), device=at_B.device), at_B]
+        seen_BI = torch.arange(x_BID.shape[1], device=at_B.device) <= at_B[:, None]
+        mixed_BHK = scaled_dot_product_attention(
+            q_BHK[:, :, None], k_BIHK.transpose(1, 2), v_BIHK.transpose(1, 2), attn_mask=seen_BI[:, None, None]
+        )
+        return self.output(mixed_BHK.flatten(1))
+
     def extend(self, x_BD: Tensor, k_BLHK: Tensor, v_BLHK: Tensor, at_B: Tensor) -> Tensor:
         """Return the update (B, D) of one new event a row, whose key and value are written at its place in the cache.
 

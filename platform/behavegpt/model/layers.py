@@ -4,6 +4,7 @@ In: ids, or the residual stream (B, I, D). Out: vectors; the stream; logits (B, 
 Legend: B windows, I inputs of a window, D width, V classes.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
@@ -56,6 +57,12 @@ class Block(nn.Module):
         update_BID, k_BIHK, v_BIHK = self.attention.read(self.attention_norm(x_BID))
         x_BID = x_BID + update_BID
         return x_BID + self.feed_forward(self.feed_forward_norm(x_BID)), k_BIHK, v_BIHK
+
+    def read_at(self, x_BID: Tensor, at_B: Tensor) -> Tensor:
+        """Return what forward does without dropout, (B, D) at one position a row; the others are read alone."""
+        update_BD = self.attention.read_at(self.attention_norm(x_BID), at_B)
+        x_BD = x_BID[torch.arange(len(at_B), device=at_B.device), at_B] + update_BD
+        return x_BD + self.feed_forward(self.feed_forward_norm(x_BD))
 
     def extend(self, x_BD: Tensor, k_BLHK: Tensor, v_BLHK: Tensor, at_B: Tensor) -> Tensor:
         """Return the stream (B, D) of one new event a row; see CausalSelfAttention.extend."""

@@ -58,6 +58,23 @@ class BehaveGPT(nn.Module):
         return self._score(x_BID)
 
     @torch.no_grad()
+    def read_last(self, weekday: Tensor, slot: Tensor, location: Tensor, event: Tensor, lengths: Tensor) -> Tensor:
+        """Return the final hidden states (B, D) of each row's last event, from which `head` scores what comes next.
+
+        What no last event needs is not computed: in the last block one position a row is, and the head's share is left
+        to the caller.
+
+        Args:
+            weekday: ids (B, I), right padded, as the other three.
+            lengths: int64 (B,) events of each row, 1 .. I.
+        """
+        assert not self.training, "dropout would make the states a matter of chance"
+        x_BID = self._embed((weekday, slot, location, event), self.positions[: weekday.shape[1]])
+        for block in self.blocks[:-1]:
+            x_BID = block(x_BID)
+        return self.final_norm(self.blocks[-1].read_at(x_BID, lengths - 1))  # pyright: ignore[reportCallIssue]
+
+    @torch.no_grad()
     def prefill(
         self, weekday: Tensor, slot: Tensor, location: Tensor, event: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Cache]:

@@ -97,16 +97,16 @@ def last_of_each_user(directory: Path, manifest: Manifest, split: str) -> Iterat
     np.maximum.at(numbers, of_window, keys["number"].to_numpy().astype(np.int64))
     for start in range(0, len(users), USERS_PER_READ):
         chunk = slice(start, start + USERS_PER_READ)
-        now = _Histories.empty(users[chunk], manifest)
+        now = UserWindows.empty(users[chunk], manifest)
         now.fill(read_tables(directory, manifest, split, COLUMNS), numbers[chunk])
-        before = _Histories.empty(users[chunk], manifest)
+        before = UserWindows.empty(users[chunk], manifest)
         for earlier in reversed(SPLITS[: SPLITS.index(split) + 1]):
             before.fill(read_tables(directory, manifest, earlier, COLUMNS), numbers[chunk] - 1, followed_by=now)
         yield from _join(before, now)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Histories:
+class UserWindows:
     """At most one window of each of U users."""
 
     user: np.ndarray
@@ -119,14 +119,14 @@ class _Histories:
     """(U,) 0 where a user has none."""
 
     @classmethod
-    def empty(cls, user: np.ndarray, manifest: Manifest) -> "_Histories":
+    def empty(cls, user: np.ndarray, manifest: Manifest) -> "UserWindows":
         types = {name: np.min_scalar_type(manifest.vocabulary_sizes[name]) for name in (*FEATURES, "behavior")}
         columns = {n: np.zeros((len(user), WINDOW_LENGTH), t) for n, t in (types | {"timestamp": np.int64}).items()}
         return cls(
             user=user, columns=columns, first_target=np.ones(len(user), np.int64), length=np.zeros(len(user), np.int64)
         )
 
-    def fill(self, tables: Iterable[pa.Table], numbers: np.ndarray, followed_by: "_Histories | None" = None) -> None:
+    def fill(self, tables: Iterable[pa.Table], numbers: np.ndarray, followed_by: "UserWindows | None" = None) -> None:
         """Take each user's window of this number that is not filled yet; whole and joining the next one, if given.
 
         A user's windows in two splits may be of two timelines, as in generated logs: what joins shares one event.
@@ -147,7 +147,7 @@ class _Histories:
             self.length[at] = table["length"].to_numpy()[rows]
 
 
-def _join(before: _Histories, now: _Histories) -> Iterator[TargetBatch]:
+def _join(before: UserWindows, now: UserWindows) -> Iterator[TargetBatch]:
     """Yield each user's last target of `now` with the 90 events before it."""
     scored = target_mask(now.columns["behavior"], now.first_target)
     target = WINDOW_LENGTH - 1 - scored[:, ::-1].argmax(axis=1)

@@ -41,12 +41,18 @@ def read_part(path: Path, index: int = 0, *, columns: Sequence[str] | None = Non
 
 def write_texts(path: Path, texts: pa.Array) -> None:
     """Write one array of texts."""
+    write_text_parts(path, texts, np.array([0, len(texts)]))
+
+
+def write_text_parts(path: Path, texts: pa.Array, bounds: np.ndarray) -> None:
+    """Write texts as len(bounds) - 1 record batches, as `write_parts` does."""
     batch = pa.RecordBatch.from_arrays([texts], names=["text"])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            writer.write_batch(batch.slice(start, end - start))
 
 
-def read_texts(path: Path) -> pa.Array:
-    """Return the array that `write_texts` wrote."""
+def read_texts(path: Path, index: int = 0) -> pa.Array:
+    """Return the texts of record batch `index`."""
     with pa.OSFile(str(path), "rb") as source:
-        return pa.ipc.open_file(source).get_batch(0).column("text")
+        return pa.ipc.open_file(source).get_batch(index).column("text")

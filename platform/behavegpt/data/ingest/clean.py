@@ -51,12 +51,14 @@ class Cleaned:
 
 def clean_bucket(task: CleanTask) -> Cleaned:
     """Clean one bucket; one that has no users left writes nothing."""
-    users, rows = _read_bucket(task)
-    order, counts = _sort_and_drop(users, rows)
+    users, rows = read_bucket(task)
+    order, counts = sort_events(rows)
+    single = np.bincount(rows["user"][order], minlength=len(users)) == 1
+    order = order[~single[rows["user"][order]]]
     user = rows["user"][order]
     num_events = np.bincount(user, minlength=len(users))
     present = np.flatnonzero(num_events)
-    counts |= {"events_kept": len(order), "users": len(present)}
+    counts |= {"users_with_one_event": int(single.sum()), "events_kept": len(order), "users": len(present)}
     behavior = rows.get("behavior", rows["event"])[order]
     counts["missing_behavior"] = int((behavior < 0).sum())
     if not len(order):
@@ -87,7 +89,7 @@ def read_clean(directory: Path, index: int) -> tuple[dict[str, np.ndarray], dict
     return read_part(directory / f"{index:06d}.users"), read_part(directory / f"{index:06d}.rows")
 
 
-def _read_bucket(task: CleanTask) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def read_bucket(task: CleanTask) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the (U,) pseudonyms, ascending, and the rows' columns, with `user` as an index into them."""
     users = [read_part(task.scattered / f"{name}.users", task.index) for name in task.blocks]
     high, low, num_rows = (np.concatenate([part[c] for part in users]) for c in ("high", "low", "num_rows"))
@@ -106,8 +108,8 @@ def _read_rows(task: CleanTask, name: str) -> dict[str, np.ndarray]:
     return rows
 
 
-def _sort_and_drop(users: np.ndarray, rows: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
-    """Return the rows that stay, in order, and the counts of those that do not."""
+def sort_events(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """Return the rows by user and time without duplicates, and how many those were."""
     key = _time_key(rows)
     # Not stable, and three times as fast; equal keys are put in order afterwards.
     order = np.argsort(key)
@@ -122,10 +124,7 @@ def _sort_and_drop(users: np.ndarray, rows: dict[str, np.ndarray]) -> tuple[np.n
     repeats = np.logical_and.reduce([rows[c][this] == rows[c][previous] for c in ties])
     distinct = np.ones(len(order), bool)
     distinct[second[repeats]] = False
-    order = order[distinct]
-    user = rows["user"][order]
-    single = np.bincount(user, minlength=len(users)) == 1
-    return order[~single[user]], {"duplicates": int(repeats.sum()), "users_with_one_event": int(single.sum())}
+    return order[distinct], {"duplicates": int(repeats.sum())}
 
 
 def _time_key(rows: dict[str, np.ndarray]) -> np.ndarray:

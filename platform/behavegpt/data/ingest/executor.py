@@ -6,7 +6,7 @@ tasks exchange lies in the staging directory, which all nodes then share. Either
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,12 +32,13 @@ def local_executor(num_workers: int) -> Executor:
 
     def run(task: Callable[[T], R], items: Sequence[T], label: str) -> Iterator[R]:
         with ThreadPoolExecutor(num_workers, thread_name_prefix=label) as pool:
-            yield from _with_progress(_in_order(pool, task, items, num_workers), len(items), label)
+            yield from _with_progress(in_order(pool, task, items, num_workers), len(items), label)
 
     return run
 
 
-def _in_order(pool: ThreadPoolExecutor, task: Callable[[T], R], items: Sequence[T], num_workers: int) -> Iterator[R]:
+def in_order(pool: ThreadPoolExecutor, task: Callable[[T], R], items: Iterable[T], num_workers: int) -> Iterator[R]:
+    """Yield the results in the order of the items, of which at most 2 * num_workers are taken ahead."""
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:

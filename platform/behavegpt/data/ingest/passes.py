@@ -24,8 +24,13 @@ from behavegpt.errors import InputError, did_you_mean
 from behavegpt.schema import SPLITS, VOCABULARIES
 
 
-def scatter_log(job: Job, pieces: Sequence[Piece], key: bytes) -> tuple[tuple[str, ...], int, dict[str, int]]:
+def scatter_log(
+    job: Job, pieces: Sequence[Piece], key: bytes, *, all_users: bool = False, keep_ids: bool = False
+) -> tuple[tuple[str, ...], int, dict[str, int]]:
     """Scatter all pieces; return the names of the blocks, the number of buckets, and the counts.
+
+    Args:
+        all_users: As `ScatterTask` has it, and so is `keep_ids`.
 
     Raises:
         InputError: The log has no rows, or too many cannot be used.
@@ -43,6 +48,8 @@ def scatter_log(job: Job, pieces: Sequence[Piece], key: bytes) -> tuple[tuple[st
             key=key,
             bucket_bits=bits,
             held_out=held_out,
+            all_users=all_users,
+            keep_ids=keep_ids,
         )
         for index, piece in enumerate(pieces)
     ]

@@ -1,8 +1,8 @@
 """Pass 1: read pieces of the log, replace users by pseudonyms, and send every event to its user's bucket.
 
 In: a piece of the log. Out: for each of its blocks, in scratch: `.rows` (one record batch a bucket; the events of each
-user side by side), `.users` (one record batch a bucket: pseudonym and number of rows), and the texts of each column
-behind the rows' codes. A bucket is a range of pseudonyms, so that all events of a user end up in one.
+user side by side), `.users` (one record batch a bucket: pseudonym, number of rows and the first of them), and the texts
+of each column behind the rows' codes. A bucket is a range of pseudonyms, so that all events of a user end up in one.
 
 Legend: R rows of a block, U users of a block, B buckets.
 """
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 
-from behavegpt.data.ingest.batches import write_parts, write_texts
+from behavegpt.data.ingest.batches import write_parts, write_text_parts, write_texts
 from behavegpt.data.ingest.drops import codes_of, count_reasons, find_reasons, first_rows
 from behavegpt.data.ingest.progress import Progress
 from behavegpt.data.ingest.pseudonyms import pseudonyms
@@ -39,6 +40,10 @@ class ScatterTask:
     key: bytes
     bucket_bits: int
     held_out: frozenset[str]
+    all_users: bool = False
+    """`.users` has those without a usable row too."""
+    keep_ids: bool = False
+    """Write the ids behind the pseudonyms to `.ids`, in the order of `.users`: for a job that names its users."""
 
     def __repr__(self) -> str:
         """Return a text for logs, without the key."""
@@ -95,7 +100,9 @@ def _write_block(task: ScatterTask, name: str, block: EventBlock, kept: np.ndarr
     user = (packed >> np.uint64(32)).astype(np.int64)
 
     num_rows = np.bincount(user, minlength=len(names))
-    present = np.flatnonzero(num_rows)
+    codes = codes_of(block.user)
+    present = np.unique(rank[codes[codes >= 0]]) if task.all_users else np.flatnonzero(num_rows)
+    first = np.append(rows, 0)[(np.cumsum(num_rows) - num_rows)[present]]
     names, num_rows = names[by_name][present], num_rows[present]
     user_bounds = _bucket_bounds(names[:, 0], task.bucket_bits)
     row_bounds = np.concatenate([[0], np.cumsum(num_rows)])[user_bounds]
@@ -103,8 +110,11 @@ def _write_block(task: ScatterTask, name: str, block: EventBlock, kept: np.ndarr
     data = {"micros": block.micros[rows], "week_slot": block.week_slot[rows]}
     data |= {column: codes_of(values)[rows].astype(np.int32) for column, values in columns.items()}
     write_parts(task.directory / f"{name}.rows", data, row_bounds)
-    users = {"high": names[:, 0], "low": names[:, 1], "num_rows": num_rows}
+    users = {"high": names[:, 0], "low": names[:, 1], "num_rows": num_rows, "first": first}
     write_parts(task.directory / f"{name}.users", users, user_bounds)
+    if task.keep_ids:
+        ids = block.user.dictionary.take(pa.array(by_name[present]))
+        write_text_parts(task.directory / f"{name}.ids", ids, user_bounds)
     for column, values in columns.items():
         write_texts(task.directory / f"{name}.{column}", values.dictionary)
     backwards = np.diff(data["micros"]) < 0
