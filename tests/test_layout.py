@@ -26,6 +26,7 @@ MEETS = {
         "study/gauges.py",
         "study/alive.py",
         "study/tuner.py",
+        "tasks/prediction/pool.py",
         "train/launch.py",
         "train/metrics.py",
     },
