@@ -3,6 +3,7 @@
     python jobs/benchmark.py data
     python jobs/benchmark.py study --dataset data/demo
     python jobs/benchmark.py train
+    python jobs/benchmark.py predict
     python jobs/benchmark.py train --sizes 0.1M --profile
     python jobs/benchmark.py data --rows 200000 --memory-rows 100000 400000 --stream-windows 50000 --repeats 1
 
@@ -24,6 +25,7 @@ from behavegpt.errors import InputError, exit_codes
 
 Part = Literal["ingest", "stream", "generator", "memory"]
 TrainPart = Literal["limit", "path", "workers"]
+PredictPart = Literal["path", "pool", "memory"]
 TrainSize = Literal["0.1M", "0.8M", "4.8M"]
 
 
@@ -126,6 +128,45 @@ def measure_generation(args: Generate) -> None:
         print("\n".join(to_lines(compare_generation(Path(work), args.num_users, args.num_events, args.compared))))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predict:
+    """Measure prediction at 0.8 M parameters against a bare forward loop, and its memory; some four minutes."""
+
+    num_users: int = 2048
+    """A multiple of 32."""
+    rounds: int = 3
+    """Turns of each side."""
+    memory_rows: tuple[int, int] = (1_000_000, 5_000_000)
+    """Events of the two logs on which the peak memory is compared."""
+    parts: tuple[PredictPart, ...] = ("path", "pool", "memory")
+    """path: from dataset to file on one thread; pool: an actor of Ray Data; memory: from raw logs."""
+    work: Path = Path(tempfile.gettempdir())
+
+
+def measure_prediction(args: Predict) -> None:
+    """Measure, and print the table, each figure as soon as it is there."""
+    problems = [f"--rounds {args.rounds}: must be 1 or more"] if args.rounds < 1 else []
+    if args.num_users < 32 or args.num_users % 32:
+        problems.append(f"--num-users {args.num_users}: must be a multiple of 32")
+    if min(args.memory_rows) < 10_000:
+        problems.append(f"--memory-rows {min(args.memory_rows)}: must be 10000 or more")
+    if problems:
+        raise InputError(*problems)
+    from behavegpt.bench.prediction import compare_path, compare_peaks, compare_pool
+
+    with tempfile.TemporaryDirectory(prefix="behavegpt-benchmark-", dir=args.work) as work:
+        parts = {
+            "path": lambda: compare_path(Path(work), args.num_users, args.rounds),
+            "pool": lambda: compare_pool(Path(work), args.num_users, args.rounds),
+            "memory": lambda: compare_peaks(Path(work), args.memory_rows),
+        }
+        figures = []
+        for figure in (figure for part in args.parts for figure in parts[part]()):
+            print(f"measured: {figure.name}: {figure.value:.3f}", flush=True)
+            figures.append(figure)
+    print("\n".join(to_lines(figures)))
+
+
 def measure_demo(args: Study) -> None:
     """Measure, and print the ratio."""
     from behavegpt.bench.study import measure_study
@@ -173,7 +214,8 @@ def measure(args: Data, work: Path) -> Iterator[Figure]:
 
 if __name__ == "__main__":
     with exit_codes():
-        parts = {"data": Data, "study": Study, "train": Train, "generate": Generate}
+        parts = {"data": Data, "study": Study, "train": Train, "generate": Generate, "predict": Predict}
         chosen = tyro.extras.subcommand_cli_from_dict(parts, args=merge_repeats())
         measures = {Data: main, Study: measure_demo, Train: measure_training, Generate: measure_generation}
+        measures |= {Predict: measure_prediction}
         measures[type(chosen)](chosen)

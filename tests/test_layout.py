@@ -19,6 +19,7 @@ STAGES = ("data", "model", "loss", "train", "tasks", "baselines", "study", "benc
 SHARED = {"arguments", "config", "schema", "errors", "files", "lease"}
 MEETS = {
     "ray": {
+        "bench/prediction.py",
         "bench/stream.py",
         "bench/train.py",
         "data/ingest/executor.py",
