@@ -18,7 +18,7 @@ from behavegpt.train.config import Cell, ExecutionConfig, TrainConfig, TrunkJob
 from behavegpt.train.engine import Engine, build_engine
 from behavegpt.train.identity import identity_of
 from behavegpt.train.record import step_name
-from behavegpt.train.state import parameter_shapes
+from behavegpt.train.state import state_shapes
 
 JobMaker = Callable[..., TrunkJob]
 EngineMaker = Callable[..., Engine]
@@ -89,7 +89,7 @@ def trained(make_job: JobMaker) -> EngineMaker:
 def store(tmp_path: Path, make_job: JobMaker) -> CheckpointStore:
     job = make_job()
     identity = identity_of(job, read_manifest(job.dataset))
-    return CheckpointStore(tmp_path / "trunk", identity, parameter_shapes(job.model))
+    return CheckpointStore(tmp_path / "trunk", identity, state_shapes(job.model))
 
 
 @pytest.fixture

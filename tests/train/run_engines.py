@@ -4,8 +4,8 @@ Usage: run_engines.py DATASET OUT RANK WORLD_SIZE PORT NAME=ENGINE:STAGE[:OPTION
 
 Options: `poison` gives one step a loss that is a number and a gradient that is not, and writes the cells' statuses;
 `stop` ends the run amid its trunk, as a kill would, and writes nothing; `micro` cuts batches into micro-batches
-of one window; `bf16` takes that precision; `untouched` takes steps by hand, the last one with a poisoned gradient, and
-writes whether it moved anything. A NAME that ran before is resumed.
+of one window; `bf16` takes that precision; `lora` freezes what low-rank updates freeze; `untouched` takes steps by
+hand, the last one with a poisoned gradient, and writes whether it moved anything. A NAME that ran before is resumed.
 """
 
 import itertools
@@ -28,6 +28,7 @@ from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.train import identity, loop, robust
 from behavegpt.train.config import Cell, ExecutionConfig, TrainConfig, TrunkJob
 from behavegpt.train.engine import build_engine
+from behavegpt.train.trainable import Lora, Trainable
 
 SIZES = (950, 5_000)
 # One window for two workers up to 1,500 events, also where the first cell ends: a rank without rows. Then three: shares
@@ -66,6 +67,7 @@ def job_of(dataset: Path, out: Path, engine: str, stage: int, world_size: int, o
             batch_ramp=RAMP,
             loss=Cvar(eps=0.5, warmup_steps=5),
             precision="bf16" if "bf16" in options else "fp32",
+            trainable=Trainable(parts=("embeddings", "head_output"), lora=Lora(rank=2)) if "lora" in options else None,
         ),
         execution=ExecutionConfig(
             engine=engine,  # pyright: ignore[reportArgumentType]

@@ -63,6 +63,7 @@ def one(dataset: Path, out: Path) -> dict[str, list]:
     executions = {name: name for name in EVERY}
     executions |= {f"{name}:micro": f"{name}:micro" for name in EVERY}
     executions |= {f"{name}:poison": f"{name}:poison" for name in EVERY}
+    executions |= {f"{name}:lora": f"{name}:lora" for name in EVERY}
     executions |= {f"{name}:untouched": f"{name}:untouched" for name in POISONED}
     executions |= {f"grow-{name}": f"{name}:stop" for name in ZERO}
     return run(dataset, out, 1, executions)
@@ -89,6 +90,13 @@ def shrunk(two: dict[str, list], dataset: Path, out: Path) -> dict[str, list]:
 def test_every_stage_gives_torchs_losses(one, name):
     assert len(one["torch:0"]) > 30
     assert one[name] == pytest.approx(one["torch:0"], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY[1:])
+def test_every_stage_gives_torchs_losses_where_parts_are_frozen(one, name):
+    assert one["torch:0:lora"][-1] != one["torch:0"][-1]
+    assert one[f"{name}:lora"] == pytest.approx(one["torch:0:lora"], abs=1e-5)
 
 
 @pytest.mark.slow

@@ -19,9 +19,9 @@ from behavegpt.model.attention import resolve_attention
 from behavegpt.model.config import ModelConfig
 from behavegpt.model.sizing import count_params
 from behavegpt.model.transformer import BehaveGPT
-from behavegpt.tasks.models import ModelSystem, read_weights
+from behavegpt.tasks.models import ModelSystem
 from behavegpt.tasks.next_behavior import Row
-from behavegpt.train.export import read_checked
+from behavegpt.train.export import read_checked, read_plain_weights
 from behavegpt.train.record import MANIFEST_NAME
 from behavegpt.train.saved import CONFIG_NAME, load_weights, model_config, read_saved
 
@@ -38,6 +38,8 @@ class Found:
     seed: int
     loss: str
     num_events: int
+    fingerprint: str
+    """Of the dataset that it was trained on."""
     group: str
     """Of all that its numbers depend on but the seed."""
 
@@ -52,7 +54,8 @@ def read_rows(directories: Sequence[Path], manifest: Manifest, device: torch.dev
     groups: dict[str, list[Found]] = {}
     for directory in directories:
         try:
-            found = _read(directory, manifest)
+            found = read_found(directory)
+            _check_dataset(found, manifest)
         except InputError as error:
             problems += error.problems
             continue
@@ -61,19 +64,30 @@ def read_rows(directories: Sequence[Path], manifest: Manifest, device: torch.dev
         group.append(found)
     if problems:
         raise InputError(*problems)
-    names = _names([group[0] for group in groups.values()])
+    names = names_of([group[0] for group in groups.values()])
     return [_row(name, group, device) for name, group in zip(names, groups.values(), strict=True)]
 
 
-def _read(directory: Path, manifest: Manifest) -> Found:
+def read_found(directory: Path) -> Found:
+    """Return the finished model that a directory holds, of whichever dataset.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
     if (directory / CONFIG_NAME).is_file() and not (directory / "checkpoints").is_dir():
         saved = read_saved(directory)
         record = saved.record
-        return _found(directory, record, saved.model, load_weights(saved), record["checkpoint"]["name"], manifest)
+        return _found(directory, record, saved.model, load_weights(saved))
     path = _final_checkpoint(directory)
     content = read_checked(path)
     config = model_config(path / MANIFEST_NAME, content["recipe"]["model"])
-    return _found(path, content["recipe"], config, read_weights(path), content["name"], manifest)
+    return _found(path, content["recipe"] | {"checkpoint": content}, config, read_plain_weights(path, content))
+
+
+def _check_dataset(found: Found, manifest: Manifest) -> None:
+    if found.fingerprint != manifest.fingerprint:
+        then, now = found.fingerprint[:12], manifest.fingerprint[:12]
+        raise InputError(f"{found.path}: trained on dataset {then}, this is {now}, whose ids mean other things")
 
 
 def _final_checkpoint(directory: Path) -> Path:
@@ -88,24 +102,28 @@ def _final_checkpoint(directory: Path) -> Path:
     return paths[0]
 
 
-def _found(
-    path: Path, record: dict[str, Any], config: ModelConfig, weights: dict[str, Tensor], name: str, manifest: Manifest
-) -> Found:
+def _found(path: Path, record: dict[str, Any], config: ModelConfig, weights: dict[str, Tensor]) -> Found:
     """Return a model from the record of what trained it."""
     try:
-        then, train = record["dataset"]["fingerprint"], dict(record["train"])
+        fingerprint, train = str(record["dataset"]["fingerprint"]), dict(record["train"])
         seed, loss = int(train.pop("seed")), train["loss"]["kind"] if train["loss"] else "erm"
-        num_events = int(name.removeprefix(FINAL))
-    except (TypeError, KeyError, ValueError) as error:
+        num_events = int(record["checkpoint"]["name"].removeprefix(FINAL))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: does not say what it was trained on and how ({error!r})") from error
-    if then != manifest.fingerprint:
-        now = manifest.fingerprint[:12]
-        raise InputError(f"{path}: trained on dataset {then[:12]}, this is {now}, whose ids mean other things")
-    group = config_hash({"model": config, "train": train, "events": num_events})
-    return Found(path=path, config=config, weights=weights, seed=seed, loss=loss, num_events=num_events, group=group)
+    group = config_hash({"model": config, "train": train, "events": num_events, "dataset": fingerprint})
+    return Found(
+        path=path,
+        config=config,
+        weights=weights,
+        seed=seed,
+        loss=loss,
+        num_events=num_events,
+        fingerprint=fingerprint,
+        group=group,
+    )
 
 
-def _names(groups: Sequence[Found]) -> list[str]:
+def names_of(groups: Sequence[Found]) -> list[str]:
     """Return a name for each group: its loss, and what else tells it from the others."""
     ways = [
         lambda f: f"behavegpt-{f.loss}",

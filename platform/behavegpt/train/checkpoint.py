@@ -53,7 +53,7 @@ class CheckpointStore:
     directory: Path
     identity: Identity
     shapes: Mapping[str, tuple[int, ...]]
-    """Of the model's parameters, by name."""
+    """Of every tensor in the engine's files, by name."""
 
     def path(self, name: str) -> Path:
         return self.directory / name

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from behavegpt.errors import InputError
 from behavegpt.loss.config import Loss
 from behavegpt.model.config import ModelConfig
+from behavegpt.train.trainable import Trainable
 
 if TYPE_CHECKING:
     from behavegpt.train.family import Family
@@ -48,6 +49,8 @@ class TrainConfig:
     """Of the initialisation. The order of the data is the dataset's own seeded shuffle."""
     initial: str | None = None
     """sha256 of the weights that training starts from, those of TrunkJob.initial; None draws them from the seed."""
+    trainable: Trainable | None = None
+    """Which parameters move; None moves all."""
     num_val_windows: int | None = None
     """Validate on the first so many windows of the validation split; None takes them all."""
 
@@ -165,6 +168,7 @@ class TrunkJob:
 
     def __post_init__(self) -> None:
         assert self.train.schedule == "wsd" or len(self.cells) == 1, "only a wsd trunk has several branches"
+        assert self.train.trainable is None or self.family is None, "only BehaveGPT has parts to freeze"
 
     @property
     def checkpoint_dir(self) -> Path:

@@ -23,7 +23,15 @@ from behavegpt.train.config import ExecutionConfig, TrainConfig
 from behavegpt.train.distributed import rank, world_size
 from behavegpt.train.optim import build_optimizer, clip_gradients, set_rates
 from behavegpt.train.reference import TorchEngine
-from behavegpt.train.state import SLOTS, FullState, WholeState, make_moments, read_state, steps_taken, write_state
+from behavegpt.train.state import (
+    SLOTS,
+    FullState,
+    WholeState,
+    make_moments,
+    read_state,
+    steps_taken,
+    write_state,
+)
 
 
 class Engine(Protocol):
@@ -127,12 +135,18 @@ class ShardedState:
         self.prepare(0.0)
 
     def read(self, parameter: nn.Parameter, slot: str) -> Tensor:
+        if not parameter.requires_grad:
+            with self._gathered([parameter]):
+                return parameter.detach().clone()
         if slot == "weight":
             return self._tools.safe_get_full_fp32_param(parameter)
         return self._tools.safe_get_full_optimizer_state(parameter, slot)
 
     @torch.no_grad()
     def write(self, parameter: nn.Parameter, values: Mapping[str, Tensor]) -> None:
+        if not parameter.requires_grad:
+            self._write_frozen(parameter, values["weight"])
+            return
         if not self._stage_3:
             self._tools.safe_set_full_fp32_param(parameter, values["weight"])
             for slot in SLOTS[1:]:
@@ -144,9 +158,13 @@ class ShardedState:
         self._tools.safe_set_local_fp32_param(parameter, share["weight"])
         for slot in SLOTS[1:]:
             self._tools.safe_set_local_optimizer_state(parameter, share[slot], slot)
+        self._write_frozen(parameter, values["weight"])
+
+    def _write_frozen(self, parameter: nn.Parameter, weight: Tensor) -> None:
+        """Write what the model computes with, which the optimiser has no part in."""
         with self._gathered([parameter], modifier_rank=0):
-            if rank() == 0:
-                parameter.copy_(values["weight"])
+            if rank() == 0 or not self._stage_3:
+                parameter.copy_(weight)
 
     def steps(self) -> float:
         return steps_taken(self._optimizer.optimizer)

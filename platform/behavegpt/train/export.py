@@ -6,11 +6,13 @@ there is one. Out: a directory that appears whole or not at all.
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 import behavegpt
 from behavegpt.data.manifest import Manifest, read_manifest
@@ -20,9 +22,11 @@ from behavegpt.files import fsync, sha256_of
 from behavegpt.schema import VOCABULARIES
 from behavegpt.train.card import card_text
 from behavegpt.train.checkpoint_manifest import read_checkpoint_manifest
+from behavegpt.train.lora import merged
 from behavegpt.train.record import MANIFEST_NAME
 from behavegpt.train.saved import CONFIG_NAME, FORMAT, VOCABULARY_NAME, WEIGHTS_NAME, model_config, read_saved
-from behavegpt.train.state import PATTERN, parameter_shapes, state_problem
+from behavegpt.train.state import PATTERN, state_problem, state_shapes
+from behavegpt.train.trainable import Trainable, read_trainable
 
 CARD_NAME = "README.md"
 RESULTS = ("loss", "loss_stderr", "train_loss", "num_events", "num_steps", "num_params", "num_params_total", "flops")
@@ -46,17 +50,36 @@ def export_model(checkpoint: Path, dataset: Path, out: Path, row: dict[str, Any]
         raise InputError(
             f"{dataset}: has fingerprint {manifest.fingerprint[:12]}; {checkpoint} was trained on {fingerprint[:12]}"
         )
+    weights = read_plain_weights(checkpoint, content)
+    return write_saved(out, weights, _record(content, manifest, row), dataset, manifest, card_text)
+
+
+def write_saved(
+    out: Path,
+    weights: Mapping[str, Tensor],
+    record: dict[str, Any],
+    dataset: Path,
+    manifest: Manifest,
+    card: Callable[[dict[str, Any]], str],
+) -> Path:
+    """Write a finished model in the vocabulary of a dataset to the directory `out`, at once, and return it.
+
+    Args:
+        weights: By the names of a plain model's parameters.
+        record: What config.json says but for the digest of the weights, which is added.
+        card: Returns the text of README.md for the record.
+    """
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _write_weights(checkpoint, partial / WEIGHTS_NAME)
-        record = _record(content, manifest, row, sha256_of(partial / WEIGHTS_NAME))
+        save_file(dict(weights), partial / WEIGHTS_NAME, metadata={"format": "pt"})
+        record = record | {"weights_sha256": sha256_of(partial / WEIGHTS_NAME)}
         paths = {name: dataset / manifest.vocabulary_path(name) for name in VOCABULARIES}
         values = {name: list(read_vocabulary(path).values) for name, path in paths.items()}
         (partial / CONFIG_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (partial / VOCABULARY_NAME).write_text(json.dumps(values, indent=0, ensure_ascii=False), encoding="utf-8")
-        (partial / CARD_NAME).write_text(card_text(record), encoding="utf-8")
+        (partial / CARD_NAME).write_text(card(record), encoding="utf-8")
         read_saved(partial)
         for path in [*partial.iterdir(), partial]:
             fsync(path)
@@ -85,23 +108,31 @@ def read_checked(checkpoint: Path) -> dict[str, Any]:
     if wrong:
         raise InputError(*(f"{checkpoint / name}: missing or damaged" for name in wrong))
     model = model_config(checkpoint / MANIFEST_NAME, content["recipe"].get("model"))
-    if problem := state_problem(checkpoint, parameter_shapes(model)):
+    if problem := state_problem(checkpoint, state_shapes(model, trainable=_trainable_of(checkpoint, content))):
         raise InputError(f"{checkpoint}: {problem}")
     return content
 
 
-def _write_weights(checkpoint: Path, path: Path) -> None:
+def read_plain_weights(checkpoint: Path, content: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of a checked checkpoint as a plain model's, with low-rank updates added in.
+
+    Args:
+        content: What `read_checked` returned.
+    """
     weights = {}
     for part in sorted(checkpoint.glob(PATTERN)):
         with safe_open(part, framework="pt") as file:
             names = [key for key in file.keys() if key.startswith("weight.")]  # noqa: SIM118 - no mapping
             weights |= {key.removeprefix("weight."): file.get_tensor(key) for key in names}
-    save_file(weights, path, metadata={"format": "pt"})
+    return merged(weights, _trainable_of(checkpoint, content))
 
 
-def _record(
-    content: dict[str, Any], manifest: Manifest, row: dict[str, Any] | None, weights_sha256: str
-) -> dict[str, Any]:
+def _trainable_of(checkpoint: Path, content: dict[str, Any]) -> Trainable | None:
+    recipe = content["recipe"].get("train")
+    return read_trainable(checkpoint / MANIFEST_NAME, recipe.get("trainable") if isinstance(recipe, dict) else None)
+
+
+def _record(content: dict[str, Any], manifest: Manifest, row: dict[str, Any] | None) -> dict[str, Any]:
     splits = {
         name: {"num_windows": s.num_windows, "num_targets": s.num_targets, "num_users": s.num_users}
         for name, s in manifest.splits.items()
@@ -114,6 +145,5 @@ def _record(
         "train": content["recipe"]["train"],
         "checkpoint": {key: content[key] for key in ("name", "cursor", "config_hash", "code_version", "execution")},
         "result": {key: row[key] for key in RESULTS if key in row} if row else None,
-        "weights_sha256": weights_sha256,
         "behavegpt_version": behavegpt.__version__,
     }

@@ -23,6 +23,7 @@ from behavegpt.train.engine import Engine, build_engine
 from behavegpt.train.evaluate import features
 from behavegpt.train.family import family_of
 from behavegpt.train.identity import differences
+from behavegpt.train.lora import initialise_updates, restrict
 from behavegpt.train.robust import TrainingLoss
 from behavegpt.train.saved import load_weights, read_saved
 
@@ -116,6 +117,8 @@ def build_learner(job: TrunkJob, device: torch.device) -> Learner:
         model.recompute = True
     if job.train.initial is not None:
         model.load_state_dict(_initial_weights(job))
+    restrict(model, job.train.trainable)
+    initialise_updates(model, job.train.seed)
     return Learner(build_engine(model.to(device), job.train, job.execution), family.loss(job, device), device)
 
 

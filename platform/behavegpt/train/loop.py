@@ -33,7 +33,7 @@ from behavegpt.train.memory import micro_windows, worker_bytes
 from behavegpt.train.metrics import CurveWriter, write_note
 from behavegpt.train.record import Measured, branch_name, finished, result_row, step_name
 from behavegpt.train.schedule import Leg, StepPlan, branch_start, lr_factor, plan_legs, plan_steps
-from behavegpt.train.state import parameter_shapes
+from behavegpt.train.state import state_shapes
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ def train_trunk(job: TrunkJob, tables: TableSource, device: torch.device) -> Non
     torch.set_flush_denormal(True)
     manifest = read_manifest(job.dataset)
     plan = plan_steps(read_targets(job.dataset, manifest, job.cells[-1].num_events), job.train.batch_ramp)
-    shapes = parameter_shapes(job.model, family_of(job).module)
+    shapes = state_shapes(job.model, family_of(job).module, job.train.trainable)
     store = CheckpointStore(job.checkpoint_dir, identity_of(job, manifest), shapes)
     legs = from_rank_0(lambda: _missing_legs(job, plan, store))
     if not legs:

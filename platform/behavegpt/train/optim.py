@@ -13,7 +13,8 @@ from behavegpt.train.config import TrainConfig
 def build_optimizer(model: BehaveGPT, config: TrainConfig) -> torch.optim.AdamW:
     """Return AdamW over matrices (decayed), vectors and the lookup tables (at embedding_lr_factor times the rate).
 
-    torch's own fused kernel serves CPU and GPU alike and compiles nothing at first use, unlike DeepSpeed's.
+    Frozen parameters are in no group. torch's own fused kernel serves CPU and GPU alike and compiles nothing at first
+    use, unlike DeepSpeed's.
     """
     rate = config.learning_rate
     groups = [
@@ -21,7 +22,9 @@ def build_optimizer(model: BehaveGPT, config: TrainConfig) -> torch.optim.AdamW:
         {"params": vector_parameters(model), "lr": rate, "weight_decay": 0.0},
         {"params": embedding_parameters(model), "lr": rate * config.embedding_lr_factor, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), fused=True)
+    moving = [group | {"params": [p for p in group["params"] if p.requires_grad]} for group in groups]
+    moving = [group for group in moving if group["params"]]
+    return torch.optim.AdamW(moving, betas=(config.beta1, config.beta2), fused=True)
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> float:

@@ -1,7 +1,8 @@
 """The whole state of a training engine, one tensor per parameter and slot: the same files for every engine, ZeRO stage
 and number of workers.
 
-In: the model's parameters by name, and how an engine reads and writes the full float32 value of one of them. Out:
+In: the model's parameters by name, and how an engine reads and writes the full float32 value of one of them; of one
+that does not move there is only the weight. Out:
 engine-<rank>.safetensors, to which every rank adds its share of the parameters, and back. This is what DeepSpeed's
 universal checkpoint holds (weights, first and second moment of each parameter in float32), written at once instead of
 converted from pickles: no conversion before a resume, nothing to unpickle, no padding that depends on the workers.
@@ -20,6 +21,8 @@ from behavegpt.model.attention import Backend
 from behavegpt.model.config import ModelConfig
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.train.distributed import rank, world_size
+from behavegpt.train.lora import restrict
+from behavegpt.train.trainable import Trainable
 
 SLOTS = ("weight", "exp_avg", "exp_avg_sq")
 """What is kept of a parameter: its float32 weight and AdamW's two moments."""
@@ -62,7 +65,7 @@ class WholeState:
     @torch.no_grad()
     def write(self, parameter: nn.Parameter, values: Mapping[str, Tensor]) -> None:
         held = self._copies.get(parameter, parameter)
-        for slot in SLOTS[1:]:
+        for slot in slots_of(parameter)[1:]:
             self._optimizer.state[held][slot].copy_(values[slot])
         held.copy_(values["weight"])
         parameter.copy_(values["weight"])
@@ -73,6 +76,11 @@ class WholeState:
     def prepare(self, steps: float) -> None:
         for group in self._optimizer.param_groups:
             make_moments(self._optimizer, group["params"], steps)
+
+
+def slots_of(parameter: nn.Parameter) -> tuple[str, ...]:
+    """Return what is kept of a parameter: a frozen one has no moments."""
+    return SLOTS if parameter.requires_grad else SLOTS[:1]
 
 
 def make_moments(optimizer: torch.optim.AdamW, parameters: list[Tensor], steps: float) -> None:
@@ -95,7 +103,7 @@ def write_state(directory: Path, parameters: Mapping[str, nn.Parameter], state: 
     """Write engine-<rank>.safetensors into `directory`; parameters go to the ranks in turn."""
     mine = {STEP: torch.tensor([state.steps()], dtype=torch.float64)}
     for index, (name, parameter) in enumerate(parameters.items()):
-        for slot in SLOTS:
+        for slot in slots_of(parameter):
             value = state.read(parameter, slot)
             if index % world_size() == rank():
                 mine[f"{slot}.{name}"] = value.float().cpu().contiguous()
@@ -108,13 +116,12 @@ def read_state(directory: Path, parameters: Mapping[str, nn.Parameter], state: F
     holder = {key: file for file in files.values() for key in file.keys()}  # noqa: SIM118 - no mapping
     state.prepare(float(holder[STEP].get_tensor(STEP)))
     for name, parameter in parameters.items():
-        keys = {slot: f"{slot}.{name}" for slot in SLOTS}
+        keys = {slot: f"{slot}.{name}" for slot in slots_of(parameter)}
         state.write(parameter, {slot: holder[key].get_tensor(key) for slot, key in keys.items()})
 
 
 def state_problem(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Return why the state files in `directory` are not those of a model with parameters of these shapes, or None."""
-    expected = {f"{slot}.{name}": shape for name, shape in shapes.items() for slot in SLOTS}
+    """Return why the state files in `directory` do not hold tensors of just these names and shapes, or None."""
     found: dict[str, tuple[int, ...]] = {}
     for path in sorted(directory.glob(PATTERN)):
         try:
@@ -128,8 +135,21 @@ def state_problem(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> str
             return f"{path.name} is no safetensors file ({type(error).__name__})"
     if found.pop(STEP, None) != (1,):
         return f"no file has {STEP}"
-    wrong = sorted({*found.items()} ^ {*expected.items()})
+    wrong = sorted({*found.items()} ^ {*shapes.items()})
     return f"its tensors are not this model's: {wrong[0][0]} {wrong[0][1]}" if wrong else None
+
+
+def state_shapes(
+    config: ModelConfig,
+    module: Callable[[ModelConfig, Backend | None], nn.Module] = BehaveGPT,
+    trainable: Trainable | None = None,
+) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor in the state files of such a model, without building it."""
+    with torch.device("meta"):
+        model = module(config, None)
+        restrict(model, trainable)
+        parameters = dict(model.named_parameters())
+    return {f"{slot}.{name}": tuple(p.shape) for name, p in parameters.items() for slot in slots_of(p)}
 
 
 def parameter_shapes(
