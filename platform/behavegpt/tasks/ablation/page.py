@@ -1,25 +1,17 @@
-"""Write an ablation: ablation.json, ablation.md and ablation.html, each in one move.
+"""Write an ablation: ablation.json, ablation.md and ablation.html.
 
-In: an `Ablation`. ablation.html is one inert file: inline style and figures, no script, nothing loaded, every value
-escaped. It is written last.
+In: an `Ablation`. Out: its page, and its numbers as plain JSON values.
 """
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
-import behavegpt
 from behavegpt.config import plain
-from behavegpt.data.card import page as card
 from behavegpt.data.card.sections import Section
 from behavegpt.data.card.text import human
-from behavegpt.files import replace_file
 from behavegpt.tasks.ablation.compare import (
     Ablation,
     Difference,
@@ -35,8 +27,7 @@ from behavegpt.tasks.ablation.runs import ALONG, PATH
 from behavegpt.tasks.ablation.text import STAGES
 from behavegpt.tasks.figures import FIRST_BEHAVIOR, METRICS, NUM_DRAWS
 from behavegpt.tasks.next_behavior import LEVEL
-
-TEMPLATES = Path(__file__).parent / "templates"
+from behavegpt.tasks.page import Page, write_page
 
 
 def write_ablation(out: Path, ablation: Ablation, parts: Sequence[Section], model: str) -> Path:
@@ -46,11 +37,23 @@ def write_ablation(out: Path, ablation: Ablation, parts: Sequence[Section], mode
         parts: The words, from `text.sections`.
         model: What was trained, for the head of the page.
     """
-    content = json.dumps(to_json(ablation), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    replace_file(out / "ablation.json", content)
-    replace_file(out / "ablation.md", _render("ablation.md.j2", ablation, parts, model, {}))
-    replace_file(out / "ablation.html", _render("ablation.html.j2", ablation, parts, model, draw(ablation)))
-    return out / "ablation.html"
+    page = Page(
+        stem="ablation",
+        name=f"Losses on {ablation.dataset}",
+        model=model,
+        fingerprint=ablation.fingerprint,
+        tiles=[
+            (str(len(ablation.losses)), "losses"),
+            (str(len(ablation.seeds)), "seeds"),
+            (human(ablation.num_targets), f"{ablation.split} targets"),
+            (human(ablation.num_users), "users"),
+            (f"{len(ablation.behaviors.values):,}", "behaviours"),
+        ],
+        sections=parts,
+        drawings=draw(ablation),
+        captions=CAPTIONS,
+    )
+    return write_page(out, page, to_json(ablation))
 
 
 def to_json(ablation: Ablation) -> dict[str, Any]:
@@ -135,38 +138,3 @@ def _over_runs(values: np.ndarray) -> dict[str, Any]:
 
 def _numbers(values: np.ndarray) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
-
-
-def _render(template: str, ablation: Ablation, parts: Sequence[Section], model: str, drawings: dict[str, str]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        finalize=card._escape_markdown if template.endswith(".md.j2") else None,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(
-        name=f"Losses on {ablation.dataset}",
-        model=model,
-        fingerprint=ablation.fingerprint[:16],
-        version=behavegpt.__version__,
-        style=Markup(_card_style()),
-        tiles=[
-            (str(len(ablation.losses)), "losses"),
-            (str(len(ablation.seeds)), "seeds"),
-            (human(ablation.num_targets), f"{ablation.split} targets"),
-            (human(ablation.num_users), "users"),
-            (f"{len(ablation.behaviors.values):,}", "behaviours"),
-        ],
-        sections=parts,
-        drawings={name: Markup(svg) for name, svg in drawings.items()},
-        captions=CAPTIONS,
-    )
-
-
-def _card_style() -> str:
-    """Return the style of the dataset card's page, which this one shares."""
-    text = (Path(card.__file__).parent / "templates" / "card.html.j2").read_text(encoding="utf-8")
-    [style] = re.findall(r"<style>(.*?)</style>", text, flags=re.DOTALL)
-    return style
