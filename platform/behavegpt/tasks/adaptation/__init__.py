@@ -1,0 +1,1 @@
+"""What a pretrained model is worth elsewhere: in another domain, against training there from scratch."""
