@@ -103,6 +103,8 @@ def test_every_way_on_equal_budgets(run, models, visits, tmp_path):
     nats = [[run["nats"] for run in systems[name]["runs"]] for name in ("blocks-and-head (erm)", "scratch")]
     gap = size["against_scratch"]["blocks-and-head (erm)"]["nats"]["mean"]
     assert gap == pytest.approx((nats[0][0] - nats[1][0] + nats[0][1] - nats[1][1]) / 2)
+    ours = size["paper_way_against"]["blocks-and-head (cvar)"]
+    assert set(ours) == {"blocks (cvar)", "lora (cvar)", "ofa (cvar)", "frozen (cvar)"}
     assert set(size["against_first_source"]) == {f"{way} (cvar)" for way in ways}
     rows = [json.loads(path.read_text()) for path in (tmp_path / "out" / "cells").iterdir()]
     assert len(rows) == 11 * 2  # scratch and 5 ways x 2 sources, 2 seeds

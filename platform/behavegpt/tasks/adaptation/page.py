@@ -13,7 +13,7 @@ from behavegpt.data.card.text import human
 from behavegpt.tasks.ablation.compare import Difference
 from behavegpt.tasks.adaptation.cross_domain import CrossDomain, against, scratch_of
 from behavegpt.tasks.adaptation.drawing import CAPTIONS, draw
-from behavegpt.tasks.adaptation.text import pairs_of_sources
+from behavegpt.tasks.adaptation.text import pairs_of_sources, pairs_of_ways
 from behavegpt.tasks.adaptation.transfer import Source
 from behavegpt.tasks.figures import METRICS
 from behavegpt.tasks.next_behavior import Comparison
@@ -93,6 +93,14 @@ def _size_json(found: CrossDomain, size: int, comparison: Comparison) -> dict[st
             row.row.name: {m: _difference_json(against(row, scratch, m)) for m in METRICS}
             for row in others
             if scratch is not None
+        },
+        "paper_way_against": {
+            mine.row.name: {
+                other.row.name: {m: _difference_json(against(mine, other, m)) for m in METRICS}
+                for one, other in pairs_of_ways(found, comparison)
+                if one is mine
+            }
+            for mine, _ in pairs_of_ways(found, comparison)
         },
         "against_first_source": {
             row.row.name: {m: _difference_json(against(row, base, m)) for m in METRICS}

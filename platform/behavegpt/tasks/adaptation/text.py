@@ -11,7 +11,7 @@ from behavegpt.model.sizing import count_params
 from behavegpt.tasks.ablation.compare import Difference, Interval
 from behavegpt.tasks.adaptation.cross_domain import CrossDomain, against, scratch_of
 from behavegpt.tasks.adaptation.transfer import Source
-from behavegpt.tasks.adaptation.ways import SCRATCH, words
+from behavegpt.tasks.adaptation.ways import OURS, SCRATCH, words
 from behavegpt.tasks.figures import NUM_DRAWS
 from behavegpt.tasks.next_behavior import LEVEL, Comparison, Estimate, RowFigures
 
@@ -49,6 +49,11 @@ def sections(found: CrossDomain) -> list[Section]:
             text=(_INTERVALS, *_headlines(found)),
             figures=("differences",),
             grids=(_scratch_grid(found),),
+        ),
+        Section(
+            title=f"The paper's way, {OURS}, against the other ways",
+            text=("Each from the same source, with the same two intervals.",),
+            notes=tuple(_ours(found)),
         ),
     ]
     if len(found.sources) > 1:
@@ -139,6 +144,31 @@ def _headlines(found: CrossDomain) -> Iterator[str]:
             named = {v: ", ".join(n for n in verdicts if verdicts[n] == v) for v in ("helps", "hurts", "undecided")}
             said = "; ".join(f"{verdict}: {names}" for verdict, names in named.items() if names)
             yield f"D = {size:,}, {name} against scratch's. {said[0].upper()}{said[1:]}."
+
+
+def pairs_of_ways(found: CrossDomain, comparison: Comparison) -> list[tuple[RowFigures, RowFigures]]:
+    """Return the paper's way beside every other way from the same source."""
+    ours = [one for one in comparison.rows if found.lines[one.row.name].way.name == OURS]
+    return [
+        (mine, one)
+        for mine in ours
+        for one in comparison.rows
+        if one is not mine and found.lines[one.row.name].source == found.lines[mine.row.name].source
+    ]
+
+
+def _ours(found: CrossDomain) -> Iterator[str]:
+    """Yield for each data size and figure that is judged which ways the paper's beats, or is beaten by."""
+    for size, comparison in zip(found.num_events, found.sizes, strict=True):
+        for metric, name in JUDGED.items():
+            verdicts: dict[str, list[str]] = {"better than": [], "worse than": []}
+            for mine, other in pairs_of_ways(found, comparison):
+                gap = against(mine, other, metric)
+                said = {"helps": "better than", "hurts": "worse than"}.get(gap.verdict)
+                if said and gap.seeds:
+                    verdicts[said].append(f"{other.row.name} ({gap.mean:+.4f}, seeds {_range(gap.seeds)})")
+            decided = "; ".join(f"{said} {', '.join(names)}" for said, names in verdicts.items() if names)
+            yield f"D = {size:,}, {name}: {decided or 'not told apart from any'}."
 
 
 def _scratch_grid(found: CrossDomain) -> Grid:

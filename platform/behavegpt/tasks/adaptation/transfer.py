@@ -17,6 +17,7 @@ from behavegpt.data.manifest import Manifest
 from behavegpt.errors import InputError
 from behavegpt.model.config import ModelConfig
 from behavegpt.model.transformer import BehaveGPT, initialise
+from behavegpt.tasks.ablation.runs import ERM
 from behavegpt.tasks.load import Found, names_of, read_found
 from behavegpt.train.export import write_saved
 from behavegpt.train.saved import FORMAT, read_saved
@@ -41,7 +42,7 @@ class Source:
 
 
 def read_sources(directories: Sequence[Path], target: Manifest) -> tuple[Source, ...]:
-    """Return the pretrained models; those that differ by their seed alone are one source.
+    """Return the pretrained models, those with plain cross-entropy first; seeds of one recipe are one source.
 
     Raises:
         InputError: A directory holds no finished model, a damaged one or one of the target itself, or two have blocks
@@ -64,10 +65,11 @@ def read_sources(directories: Sequence[Path], target: Manifest) -> tuple[Source,
     problems += [problem for found in every[1:] for problem in shape_problems(found, every[0].config)]
     if problems:
         raise InputError(*problems)
-    names = names_of([group[0] for group in groups.values()])
+    ordered = sorted(groups.values(), key=lambda group: group[0].loss != ERM)
+    names = names_of([group[0] for group in ordered])
     return tuple(
         Source(name=name.removeprefix("behavegpt-"), models=tuple(group))
-        for name, group in zip(names, groups.values(), strict=True)
+        for name, group in zip(names, ordered, strict=True)
     )
 
 
