@@ -1,14 +1,18 @@
-"""What is a pretrained model worth elsewhere? The paper's Table 5, Fig. 5 and Fig. 6b on any two datasets.
+"""Adapt pretrained models, and measure what pretraining was worth.
 
+    python jobs/adapt.py new-behavior --dataset data/phone --out adapted/phone
     python jobs/adapt.py cross-domain --models models/phone-erm models/phone-cvar --dataset data/visits \
         --num-events 10000 30000 100000 --out adapted/visits
 
-Trains the target from scratch and by every way to adapt, on equal budgets, and lets every model predict the split. A
-rerun takes up where it stopped. Prints the tables and writes cross-domain.json, cross-domain.md and cross-domain.html.
+new-behavior: behaviours that pretraining never saw, learned from a few shots (the paper's Table 3). cross-domain: every
+way to adapt to another domain, and training there from scratch, on equal budgets (Table 5, Fig. 5, Fig. 6b). A rerun
+takes up where it stopped. Both print tables and write them to --out as JSON, Markdown and HTML.
 """
 
 import shlex
+import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,13 +20,57 @@ from typing import Annotated, Literal
 import tyro
 
 from behavegpt.arguments import merge_repeats
+from behavegpt.data.manifest import read_manifest
 from behavegpt.errors import InputError, RefusedError, exit_codes
 from behavegpt.lease import check_free, lease
 from behavegpt.study.config import Size, StudyConfig
 from behavegpt.study.estimate import check_memory
 from behavegpt.study.grid import plan_study
+from behavegpt.tasks.adaptation.new_behavior_request import NewBehavior
 from behavegpt.tasks.adaptation.ways import WAYS, WayName
-from behavegpt.train.config import ExecutionConfig
+from behavegpt.train.config import ExecutionConfig, TrunkJob
+from behavegpt.train.record import finished
+
+
+def new_behavior(args: NewBehavior) -> None:
+    """Plan by the study's recipe, and train here or on the cluster."""
+    check_free(args.out)
+    # Imported here: --help and a busy directory are answered without torch.
+    from behavegpt.tasks.adaptation.new_behavior import run
+
+    def plan(dataset: Path, *, num_events: int, width: int, depth: int, seeds: tuple[int, ...]) -> Sequence[TrunkJob]:
+        config = StudyConfig(
+            name="new-behavior",
+            sizes=(Size(width=width, depth=depth),),
+            num_events=(num_events,),
+            seeds=seeds,
+            execution=args.execution,
+        )
+        return plan_study(config, read_manifest(dataset), dataset, args.out).jobs
+
+    run(args, plan, lambda jobs: train_jobs(jobs, args.out.resolve() / "ray" if args.use_ray else None))
+
+
+def train_jobs(jobs: Sequence[TrunkJob], storage: Path | None) -> None:
+    """Train what is missing, in this process, or on one worker group with Ray Train's own state in `storage`."""
+    missing = [job for job in jobs if not all(finished(job, cell) for cell in job.cells)]
+    if missing and storage is not None:
+        # Imported here: a run without a cluster should not wait seconds for them.
+        from behavegpt.study.tuner import connect
+        from behavegpt.train.launch import fit_trunks
+
+        connect()
+        print(f"train {len(missing)} models on the cluster", flush=True)
+        try:
+            fit_trunks(missing, storage)
+        finally:
+            shutil.rmtree(storage, ignore_errors=True)
+        return
+    from behavegpt.tasks.fitting import TrainHere
+
+    for job in missing:
+        print(f"train {job.trunk_id}", flush=True)
+        TrainHere()(job)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +172,7 @@ def _problems(args: CrossDomain) -> list[str]:
 
 if __name__ == "__main__":
     with exit_codes(resume_with=shlex.join(["python", *sys.argv])):
-        parts = {"cross-domain": CrossDomain}
+        parts = {"new-behavior": NewBehavior, "cross-domain": CrossDomain}
         chosen = tyro.extras.subcommand_cli_from_dict(parts, description=__doc__, args=merge_repeats())
-        runs = {CrossDomain: cross_domain}
+        runs = {NewBehavior: new_behavior, CrossDomain: cross_domain}
         runs[type(chosen)](chosen)

@@ -1,1 +1,1 @@
-"""What a pretrained model is worth elsewhere: in another domain, against training there from scratch."""
+"""Adaptation: what a pretrained model is worth for a behaviour that it has never met, or in another domain."""
