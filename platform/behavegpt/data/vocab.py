@@ -1,7 +1,8 @@
 """Vocabularies: the values of location, event and behaviour that the training split has, and their ids.
 
 Ids follow the frequency in training: FIRST_KNOWN_ID is the most frequent value, so a behaviour's id is its rank from
-head to tail. Values that training never saw map to OTHER_ID.
+head to tail. Values that training never saw map to OTHER_ID, as do those of too few users; of events, where behaviours
+are a column of their own, to an `other` of their behaviour, which come after the values.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from behavegpt.schema import FIRST_KNOWN_ID
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The known values of one column, by descending count in the training split, ties by value."""
+    """The known values of one column, by descending count in the training split, ties by value; then folded ones."""
 
     values: tuple[str, ...]
     counts: tuple[int, ...]

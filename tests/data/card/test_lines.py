@@ -111,6 +111,15 @@ def test_rows_that_needed_a_decision_are_noted() -> None:
     ]  # fmt: skip
 
 
+def test_folded_events_that_keep_their_behaviour_are_no_values_of_their_own() -> None:
+    events = SIZES["event"] - 2
+    lines = card_lines(make_log_manifest(folded_event_behaviors=2))
+    at = next(i for i, line in enumerate(lines) if line.startswith("    event"))
+    assert f" {events - 2:,} values" in lines[at]
+    assert lines[at + 1].split()[:2] == ["2", "behaviours"]
+    assert not any("'other' of their own" in line for line in card_lines(make_log_manifest()))
+
+
 @pytest.mark.parametrize(("others", "warned"), [(500, False), (501, True)])
 def test_events_that_are_mostly_other_are_told_with_the_flag(others: int, warned: bool) -> None:
     lines = card_lines(make_log_manifest(events_train=1000, other_event_train=others, other_location_train=0))

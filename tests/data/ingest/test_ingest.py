@@ -158,6 +158,31 @@ def test_values_of_fewer_than_twenty_users_are_not_stored(
     assert counts["rare_behavior_values"] == 0
 
 
+def test_an_event_of_few_users_keeps_its_behaviour(
+    write_log: Callable[..., Path],
+    ingest_log: Callable[..., Manifest],
+    read_targets: Callable[..., list],
+    tmp_path: Path,
+) -> None:
+    # Each of 4 users has an own event of Food, one has an own event of Travel and one has no kind.
+    rows = [
+        (f"u{u}", START + 100 * i + u, *(("e0", "K") if i % 3 else (f"own {u}", "Food")), "p")
+        for u in range(4)
+        for i in range(20)
+    ]
+    rows += [("u0", START + 7, "trip", "Travel", "p"), ("u1", START + 8, "blank", None, "p")]
+    rows += [("u2", START + 1990, "never seen", "Food", "p"), ("u3", START + 1991, "never seen", "Opera", "p")]
+    counts = ingest_log(write_log(rows), min_users=4).counts
+    assert read_vocabulary(tmp_path / "set/vocab/event.parquet").values == ("e0", "other: Food")
+    shown = Counter(
+        (event, kind) for split in ("train", "val", "test") for *_, event, kind, _, _, _ in read_targets(split)
+    )
+    assert shown == {("e0", "K"): 52, ("other: Food", "Food"): 25, ("other", "Travel"): 1, ("other", "other"): 1}
+    assert counts["rare_event_values"] == 6
+    assert [counts[f"other_event_{split}"] for split in ("train", "val", "test")] == [2, 0, 1]
+    assert counts["folded_event_behaviors"] == 1
+
+
 def test_behaviours_that_are_the_events_fold_as_the_events_do(
     write_log: Callable[..., Path], ingest_log: Callable[..., Manifest], tmp_path: Path
 ) -> None:

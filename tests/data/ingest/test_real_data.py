@@ -49,7 +49,13 @@ def test_nyc_checkins(shared_dir: Path, ingest_log: Callable[..., Manifest]) -> 
         if time < val:
             users_of.setdefault(place, set()).add(user)
     assert counts["rare_event_values"] == sum(len(users) < 20 for users in users_of.values())
-    assert manifest.vocabulary_sizes["event"] == sum(len(users) >= 20 for users in users_of.values()) + 2
+    known = {place for place, users in users_of.items() if len(users) >= 20}
+    folding: dict[str, set[str]] = {}
+    for user, time, place, category, *_ in distinct:
+        if time < val and place not in known and category:
+            folding.setdefault(category, set()).add(user)
+    assert counts["folded_event_behaviors"] == sum(len(users) >= 20 for users in folding.values())
+    assert manifest.vocabulary_sizes["event"] == len(known) + counts["folded_event_behaviors"] + 2
 
 
 def test_mathoverflow(shared_dir: Path, ingest_log: Callable[..., Manifest]) -> None:

@@ -14,8 +14,10 @@ from behavegpt.data.ingest.values import (
     count_values,
     learn_vocabulary,
     merge_values,
+    name_others,
     read_codes,
 )
+from behavegpt.data.vocab import Vocabulary
 
 
 def test_blocks_get_one_order_by_bytes_and_codes_for_it(tmp_path: Path) -> None:
@@ -78,6 +80,18 @@ def test_values_of_too_few_users_become_other_however_frequent() -> None:
     found = count_others("event", counts(), ids)
     assert (found["other_event_train"], found["other_event_val"]) == (3, 1)
     assert (found["rare_event_values"], found["rare_event_events"]) == (1, 3)
+
+
+def test_a_folded_event_is_other_of_its_behaviour_where_enough_users_fold() -> None:
+    # Of behaviours f, g, h two, one and no users have folded events in training; e is an event of that very name.
+    folded = ValueCounts(events=np.array([[5, 9, 0], [1, 1, 1], [0, 0, 0]]), training_users=np.array([2, 1, 0]))
+    events = Vocabulary(("e", "other: f"), (30, 20))
+    vocabulary, ids = name_others(events, pa.array(["f", "g", "h"]), folded, min_users=2)
+    assert vocabulary == Vocabulary(("e", "other: f", "other: other: f"), (30, 20, 5))
+    assert ids.tolist() == [4, 1, 1, 1]  # the last: without a behaviour
+    assert name_others(events, pa.array(["f", "g", "h"]), folded, min_users=1)[1].tolist() == [5, 4, 1, 1]
+    nothing = name_others(events, pa.array(["f", "g", "h"]), folded, min_users=3)
+    assert (nothing[0], nothing[1].tolist()) == (events, [1, 1, 1, 1])
 
 
 def test_ids_are_as_narrow_as_the_vocabulary_allows() -> None:

@@ -19,7 +19,7 @@ from behavegpt.data.card.baselines import (
     score_repeat,
     score_unigram,
 )
-from behavegpt.data.card.lines import DROPPED
+from behavegpt.data.card.lines import DROPPED, num_own_values
 from behavegpt.data.card.statistics import GAP_EDGES, MAX_PAIR_TARGETS, Statistics, read_statistics
 from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.vocab import Vocabulary, read_vocabulary
@@ -76,7 +76,7 @@ def _table1(manifest: Manifest, statistics: Statistics) -> Facts:
     """Return the rows of the paper's Table 1; events and users as cleaning kept them, where the manifest says so."""
     first = datetime.fromtimestamp(0, UTC).date() + timedelta(days=statistics.first_day)
     num_days = len(statistics.days["train"])
-    known = {column: manifest.vocabulary_sizes[column] - FIRST_KNOWN_ID for column in VOCABULARIES}
+    known = {column: num_own_values(manifest, column) for column in VOCABULARIES}
     return {
         "event_types": known["event"],
         "behaviors": known["behavior"],

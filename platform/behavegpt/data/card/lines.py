@@ -29,6 +29,8 @@ _QUIET = ("malformed_rows", "unreadable_time", "time_out_of_range", "id_too_long
 """Reasons that the terminal names only where they occur; the page names them all."""
 
 
+FOLDED_KINDS = "folded_event_behaviors"
+"""Count of the behaviours whose folded events have an id together."""
 _SOURCE = (
     "files", "num_files", "columns", "time_unit", "timezone", "min_users", "split", "split_by", "hold_out_behaviors",
     "first_event", "last_event",
@@ -117,15 +119,22 @@ def _vocabulary_rows(manifest: Manifest, behaviors: Vocabulary | None) -> list[R
     rare = f", and those of fewer than {min_users} training users (--min-users)," if min_users > 1 else ""
     rows = [("values", f"in training; unseen ones{rare} are id 1, 'other'")]
     for column in VOCABULARIES:
-        known = manifest.vocabulary_sizes[column] - FIRST_KNOWN_ID
         folded = [text for name in SPLITS if (text := other_share(manifest, column, name))]
-        rows.append((f"  {column}", "; ".join([f"{known:>9,} values", *folded])))
+        rows.append((f"  {column}", "; ".join([f"{num_own_values(manifest, column):>9,} values", *folded])))
+        if column == "event" and (kinds := manifest.counts.get(FOLDED_KINDS)):
+            rows.append(("", f"{kinds:>9,} behaviours have an 'other' of their own: their events that are folded"))
         rows += _mostly_other(manifest, column)
     if behaviors is not None and behaviors.values:
         total = sum(behaviors.counts)
         head, tail = (f"{shown(behaviors.values[i])} {percent(behaviors.counts[i], total)}" for i in (0, -1))
         rows.append(("  behaviour shares", f"from {head} to {tail} of the training events that have one"))
     return rows
+
+
+def num_own_values(manifest: Manifest, column: str) -> int:
+    """Return how many values of a column have an id of their own."""
+    folded = manifest.counts.get(FOLDED_KINDS, 0) if column == "event" else 0
+    return manifest.vocabulary_sizes[column] - FIRST_KNOWN_ID - folded
 
 
 def _mostly_other(manifest: Manifest, column: str) -> list[Row]:

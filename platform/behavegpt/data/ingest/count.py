@@ -17,9 +17,11 @@ from behavegpt.data.ingest.cut import gather_windows, place_windows
 from behavegpt.data.ingest.split import Bounds
 from behavegpt.data.ingest.values import ValueCounts, count_values
 from behavegpt.data.spill import Layout, spill_windows
-from behavegpt.schema import SPLITS
+from behavegpt.schema import OTHER_ID, SPLITS, VOCABULARIES
 
 SLOTS_PER_DAY = 48
+FOLDED = "folded"
+"""Key of the ids of events that are `other` but for their behaviour; no column has that name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,19 +68,35 @@ def count_bucket(directory: Path, bounds: Bounds, num_values: Mapping[str, int],
     )
 
 
+def count_folded(directory: Path, bounds: Bounds, event_ids: np.ndarray, num_behaviors: int, index: int) -> ValueCounts:
+    """Return the counts, by behaviour, of those events of clean bucket `index` that have no id of their own.
+
+    Args:
+        event_ids: (V + 1,) the id of each code.
+    """
+    users, rows = read_clean(directory, index)
+    split = bounds.split_of(rows["seconds"], users["user"], users["num_events"])
+    user = np.repeat(np.arange(len(users["user"])), users["num_events"])
+    behavior = np.where(event_ids[rows["event"]] == OTHER_ID, rows["behavior"], -1)
+    return count_values(behavior, num_behaviors, split, user)
+
+
 def cut_bucket(
     work: Path, directory: Path, bounds: Bounds, ids: Mapping[str, np.ndarray], layout: Layout, index: int
 ) -> None:
     """Cut clean bucket `index` and send its windows to their shards.
 
     Args:
-        ids: Column -> (V + 1,) the id of each code, the last that of a missing value.
+        ids: Column -> (V + 1,) the id of each code, the last that of a missing value; FOLDED -> that of an event
+            which has none of its own, by the code of its behaviour.
     """
     users, rows = read_clean(directory, index)
     split = bounds.split_of(rows["seconds"], users["user"], users["num_events"])
     codes = {"behavior": rows["event"], "location": np.full(len(split), -1, np.int32)} | rows
     placed, _ = place_windows(users["num_events"], split, codes["behavior"] >= 0)
-    columns = {column: ids[column][codes[column]] for column in ids}
+    columns = {column: ids[column][codes[column]] for column in VOCABULARIES}
+    if FOLDED in ids:
+        columns["event"] = np.where(columns["event"] == OTHER_ID, ids[FOLDED][codes["behavior"]], columns["event"])
     columns["weekday"] = (rows["week_slot"] // SLOTS_PER_DAY + 1).astype(np.uint8)
     columns["slot"] = (rows["week_slot"] % SLOTS_PER_DAY + 1).astype(np.uint8)
     columns["timestamp"] = rows["seconds"]

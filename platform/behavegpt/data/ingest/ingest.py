@@ -15,7 +15,14 @@ from behavegpt.data.ingest.count import cut_bucket
 from behavegpt.data.ingest.executor import Executor
 from behavegpt.data.ingest.job import Job
 from behavegpt.data.ingest.options import IngestOptions, default_min_users, find_option_problems
-from behavegpt.data.ingest.passes import clean_log, count_log, merge_log_values, number_values, scatter_log
+from behavegpt.data.ingest.passes import (
+    clean_log,
+    count_log,
+    keep_behaviors,
+    merge_log_values,
+    number_values,
+    scatter_log,
+)
 from behavegpt.data.ingest.pseudonyms import find_key_problems, key_id, take_key
 from behavegpt.data.ingest.split import find_bounds, iso
 from behavegpt.data.manifest import Manifest
@@ -66,7 +73,8 @@ def _write(job: Job, staging: Path, key: bytes, name: str) -> Manifest:
     buckets = [bucket.index for bucket in cleaned]
     found = count_log(job, bounds, texts, buckets)
     min_users = options.min_users or default_min_users(int(found.users[0]))
-    vocabularies, ids, split_counts = number_values(texts, found, min_users)
+    numbered = number_values(texts, found, min_users)
+    vocabularies, ids, split_counts = keep_behaviors(job, bounds, texts, buckets, min_users, numbered)
     layout = Layout(seed=options.seed, num_windows=dict(zip(SPLITS, found.windows.tolist(), strict=True)))
     for _ in run(partial(cut_bucket, job.work, job.cleaned, bounds, ids, layout), buckets, "cut windows"):
         pass

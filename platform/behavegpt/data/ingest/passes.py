@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from behavegpt.data.ingest.clean import Cleaned, CleanTask, clean_bucket
-from behavegpt.data.ingest.count import BucketCounts, count_bucket
+from behavegpt.data.ingest.count import FOLDED, BucketCounts, count_bucket, count_folded
 from behavegpt.data.ingest.drops import HELD_OUT, REASONS, refuse_no_behavior, refuse_too_many
 from behavegpt.data.ingest.job import Job, bucket_bits
 from behavegpt.data.ingest.scatter import Scattered, ScatterTask, add_counts, scatter_piece
 from behavegpt.data.ingest.split import Bounds
-from behavegpt.data.ingest.values import count_others, learn_vocabulary, merge_values
+from behavegpt.data.ingest.values import count_others, learn_vocabulary, merge_values, name_others
 from behavegpt.data.sources.plan import Piece
 from behavegpt.data.vocab import Vocabulary
 from behavegpt.errors import InputError, did_you_mean
-from behavegpt.schema import SPLITS, VOCABULARIES
+from behavegpt.schema import OTHER_ID, SPLITS, VOCABULARIES
 
 
 def scatter_log(
@@ -136,9 +136,11 @@ def count_log(job: Job, bounds: Bounds, texts: Mapping[str, pa.Array], buckets: 
     return found
 
 
-def number_values(
-    texts: Mapping[str, pa.Array], found: BucketCounts, min_users: int
-) -> tuple[dict[str, Vocabulary], dict[str, np.ndarray], dict[str, int]]:
+Numbered = tuple[dict[str, Vocabulary], dict[str, np.ndarray], dict[str, int]]
+"""The vocabularies, ids by code, and the counts of the splits."""
+
+
+def number_values(texts: Mapping[str, pa.Array], found: BucketCounts, min_users: int) -> Numbered:
     """Return the vocabularies, each column's (V + 1,) ids by code, and the counts of the splits.
 
     Raises:
@@ -164,3 +166,31 @@ def number_values(
         counts[f"users_{name}"] = int(found.users[index])
         counts[f"windows_without_behavior_{name}"] = int(found.without_behavior[index])
     return {c: vocabularies[c] for c in VOCABULARIES}, {c: ids[c] for c in VOCABULARIES}, counts
+
+
+def keep_behaviors(
+    job: Job,
+    bounds: Bounds,
+    texts: Mapping[str, pa.Array],
+    buckets: Sequence[int],
+    min_users: int,
+    numbered: Numbered,
+) -> Numbered:
+    """Return what `number_values` gave, where an event that it folded into `other` is `other` of its behaviour.
+
+    Only a log whose behaviours are a column of their own is read once more, and only if an event of it is folded.
+    """
+    vocabularies, ids, counts = numbered
+    if "behavior" not in texts or not any(counts[f"other_event_{split}"] for split in SPLITS):
+        return numbered
+    count = partial(count_folded, job.cleaned, bounds, ids["event"], len(texts["behavior"]))
+    folded = reduce(add, job.run(count, buckets, "count what is folded"))
+    events, of_behavior = name_others(vocabularies["event"], texts["behavior"], folded, min_users)
+    known = of_behavior[:-1] != OTHER_ID
+    less = {f"other_event_{split}": int(folded.events[i][known].sum()) for i, split in enumerate(SPLITS)}
+    counts = {name: count - less.get(name, 0) for name, count in counts.items()}
+    return (
+        vocabularies | {"event": events},
+        ids | {FOLDED: of_behavior},
+        counts | {"folded_event_behaviors": int(known.sum())},
+    )

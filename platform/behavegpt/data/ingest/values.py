@@ -93,6 +93,33 @@ def learn_vocabulary(texts: pa.Array, counts: ValueCounts, min_users: int) -> tu
     return Vocabulary(tuple(texts.take(pa.array(known)).to_pylist()), tuple(frequency[known].tolist())), ids
 
 
+def name_others(
+    events: Vocabulary, behaviors: pa.Array, folded: ValueCounts, min_users: int
+) -> tuple[Vocabulary, np.ndarray]:
+    """Return the events with `other` of each behaviour after them, and (B + 1,) ids of a folded event by its behaviour.
+
+    An event without an id of its own keeps what its row says anyway. Behaviours of which fewer than `min_users` users
+    have folded training events, and a missing one (the last entry), get OTHER_ID.
+
+    Args:
+        behaviors: (B,) texts.
+        folded: By behaviour, of the events that are OTHER_ID by their own text.
+    """
+    own, ids = learn_vocabulary(behaviors, folded, min_users)
+    shift = len(events.values)
+    ids = np.where(ids < FIRST_KNOWN_ID, OTHER_ID, ids.astype(np.int64) + shift)
+    values, taken = [], set(events.values)
+    for behavior in own.values:
+        # A log may have an event of this name.
+        value = f"other: {behavior}"
+        while value in taken:
+            value = f"other: {value}"
+        taken.add(value)
+        values.append(value)
+    whole = Vocabulary(events.values + tuple(values), events.counts + own.counts)
+    return whole, ids.astype(np.min_scalar_type(max(whole.size - 1, OTHER_ID)))
+
+
 def count_others(column: str, counts: ValueCounts, ids: np.ndarray) -> dict[str, int]:
     """Return how many events of each split have the id `other`, and how many values and events rarity sent there."""
     other = ids[:-1] == OTHER_ID
