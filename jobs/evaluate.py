@@ -8,6 +8,7 @@ and kept in --out, so that a rerun takes up where it stopped. Writes evaluate.js
 """
 
 import json
+import math
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class Args:
     num_events: int | None = None
     """Unique training targets of each; default all of the dataset's."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    rate_factors: tuple[float, ...] = (1.0,)
+    """Their learning rates over the recipe's: the first seed tries each, and the best on val serves all seeds."""
     use_ray: bool = False
     """Train on the Ray cluster, by the flags of the execution; otherwise in this process, on one thread."""
     execution: Annotated[ExecutionConfig, tyro.conf.arg(name="")] = field(default_factory=ExecutionConfig)
@@ -68,6 +71,8 @@ def main(args: Args) -> None:
         raise InputError(
             "--use-gpu trains on the cluster alone; give --use-ray, or only --systems that are not trained"
         )
+    if not args.rate_factors or not all(0 < factor < math.inf for factor in args.rate_factors):
+        raise InputError(f"rate-factors is {args.rate_factors}; give at least one, each positive and finite")
     manifest = verify_dataset(args.dataset)
     if not manifest.splits[args.split].num_targets:
         raise InputError(f"{args.dataset}: its {args.split} split has no targets")
@@ -80,7 +85,8 @@ def main(args: Args) -> None:
 
         connect()
     with lease(args.out):
-        rows += [fit_row(kind, trainings, lambda what: print(f"fit {what}", flush=True)) for kind in kinds]
+        for kind in kinds:
+            rows.append(fit_row(kind, trainings, lambda what: print(f"fit {what}", flush=True), args.rate_factors))
         comparison = compare(
             rows,
             lambda: read_targets(args.dataset, manifest, args.split, args.protocol),

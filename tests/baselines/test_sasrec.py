@@ -157,6 +157,19 @@ def test_the_common_loop_trains_it_once(kind, make_training, batch):
     assert said == [f"{kind.name}, seed 0"] * 2
 
 
+def test_the_rate_is_the_first_seeds_best_on_validation(make_training):
+    training, said = make_training(), []
+    again = replace(training, job=replace(training.job, train=replace(training.job.train, seed=1)))
+    row = fit_row(Sasrec, [training, again], said.append, (1e-4, 1.0))
+    assert said == ["sasrec-rate-x0.0001, seed 0", "sasrec, seed 0", "sasrec, seed 1"]
+    assert (row.name, row.seeds) == ("sasrec", (0, 1))
+    slow = fit_row(Sasrec, [training], said.append, (1e-5, 1e-4))
+    cells = [json.loads(path.read_text()) for path in training.job.study_dir.glob("cells/sasrec-w16x2-s0-*")]
+    best, second, _ = sorted(cell["loss"] for cell in cells)
+    assert (row.runs[0].val_loss, slow.runs[0].val_loss) == (best, second)
+    assert slow.name == "sasrec-rate-x0.0001"
+
+
 def test_a_damaged_file_of_a_finished_run_is_named_and_deleting_it_trains_again(make_training, batch):
     training = make_training()
     scores = fit_row(Sasrec, [training], print).runs[0].scores(batch)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,19 +51,44 @@ class TrainOnCluster:
                 shutil.rmtree(self.storage, ignore_errors=True)
 
 
-def fit_row(kind: type[System], trainings: Sequence[Training], progress: Callable[[str], None]) -> Row:
+def fit_row(
+    kind: type[System],
+    trainings: Sequence[Training],
+    progress: Callable[[str], None],
+    rate_factors: Sequence[float] = (1.0,),
+) -> Row:
     """Return the fitted row of one kind of system.
+
+    Args:
+        rate_factors: Of a trained system's learning rate. The first seed is trained with each of them, the others with
+            the one that gave it the lowest validation loss, which the row's name says unless it is 1.
 
     Raises:
         RefusedError: A training run diverged.
     """
-    runs, chosen = [], trainings if kind.trained else trainings[:1]
-    for training in chosen:
-        system = kind()
-        progress(f"{system.name}, seed {training.job.train.seed}" if kind.trained else system.name)
-        system.fit(training)
-        runs.append(system)
     if not kind.trained:
-        return Row(name=runs[0].name, runs=tuple(runs))
-    seeds = tuple(training.job.train.seed for training in chosen)
-    return Row(name=runs[0].name, runs=tuple(runs), seeds=seeds, num_events=chosen[0].job.cells[-1].num_events)
+        progress(kind.name)
+        system = kind()
+        system.fit(trainings[0])
+        return Row(name=system.name, runs=(system,))
+    first = {factor: _fit(kind, trainings[0], factor, progress) for factor in rate_factors}
+    best = min(first, key=lambda factor: first[factor].val_loss) if len(first) > 1 else rate_factors[0]
+    runs = (first[best], *(_fit(kind, training, best, progress) for training in trainings[1:]))
+    return Row(
+        name=kind.name + _with_rate(best),
+        runs=runs,
+        seeds=tuple(training.job.train.seed for training in trainings),
+        num_events=trainings[0].job.cells[-1].num_events,
+    )
+
+
+def _fit(kind: type[System], training: Training, factor: float, progress: Callable[[str], None]) -> Any:
+    train = replace(training.job.train, learning_rate=training.job.train.learning_rate * factor)
+    progress(f"{kind.name}{_with_rate(factor)}, seed {train.seed}")
+    system = kind()
+    system.fit(replace(training, job=replace(training.job, train=train)))
+    return system
+
+
+def _with_rate(factor: float) -> str:
+    return f"-rate-x{factor:g}" if factor != 1 else ""

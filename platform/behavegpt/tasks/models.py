@@ -4,6 +4,7 @@ In: a job for the training loop, or a module called like BehaveGPT. Out: logits 
 """
 
 import json
+import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,8 @@ class TrainedSystem(ABC):
     family: Family
     trained = True
     num_params = num_params_total = 0
+    val_loss = math.nan
+    """Cross-entropy on the validation split in nats, known after `fit`."""
 
     @abstractmethod
     def shape(self, config: ModelConfig) -> ModelConfig:
@@ -97,6 +100,7 @@ class TrainedSystem(ABC):
         row = json.loads((job.cell_dir / f"{cell.cell_id}.json").read_text(encoding="utf-8"))
         if row["status"] != "completed":
             raise RefusedError(f"{job.trunk_id}: {row['status']}: {row['reason']}")
+        self.val_loss = row["loss"]
         module = self.family.module(job.model, None)
         checkpoint = job.checkpoint_dir / job.final_name(cell)
         _check_files(checkpoint)
