@@ -75,7 +75,9 @@ def provenance_section(law: Law, table: Table) -> Section:
         draws = law.spread.draws
         by = f"by {draws.num_clusters} trunks or by row" if len(draws.draws) > 1 else "by row"
         facts.append(("bootstrap", f"{draws.num_draws} wild draws, {by}, seed {draws.seed}"))
-    for name in ("variant", "schedule", "dataset_fingerprint", "code_version", "config_hash", "seed", "device"):
+    for name in (
+        "variant", "schedule", "dataset_fingerprint", "code_version", "config_hash", "seed", "device", "attention",
+    ):  # fmt: skip
         found = sorted({plain(row.get(name)) for row in own_rows(table) if row["status"] == "completed"})
         if found:
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""

@@ -42,6 +42,8 @@ class Args:
     learning_rate: float | None = None
     """Peak rate; default by the recipe's rule of the width."""
     schedule: Schedule = "wsd"
+    initial: Path | None = None
+    """Start from this model, which jobs/export.py wrote and which has the same shape and vocabularies."""
     seed: int = 0
     plan: bool = False
     """Print what would be trained, and its cost; train nothing."""
@@ -62,6 +64,12 @@ def main(args: Args) -> None:
     )
     study = open_study(config, args.dataset, args.out)
     study = replace(study, plan=replace(study.plan, jobs=tuple(replace(j, keep_final=True) for j in study.plan.jobs)))
+    if args.initial is not None:
+        # Imported here: a plan needs no torch.
+        from behavegpt.train.initial import start_from
+
+        jobs = tuple(start_from(job, args.initial) for job in study.plan.jobs)
+        study = replace(study, plan=replace(study.plan, jobs=jobs))
     [job] = study.plan.jobs
     if problems := resume_problems(job, study.manifest):
         raise InputError(*problems, f"{args.out}: choose another --out for another model")

@@ -112,6 +112,7 @@ RESULT_SCHEMA: Final = pa.schema(
         ("world_size", pa.int64()),
         ("zero_stage", pa.int64()),  # -1 for the plain torch engine
         ("device", pa.string()),
+        ("attention", pa.string()),  # the kernel: flash or sdpa
         ("dataset_fingerprint", pa.string()),
         ("config_hash", pa.string()),
         ("code_version", pa.string()),

@@ -68,6 +68,13 @@ def test_a_run_is_not_resumed_with_another_configuration(dataset, tmp_path):
     assert "choose another --out" in other.stderr
 
 
+def test_a_start_that_is_no_model_is_refused(dataset, tmp_path):
+    done = pretrain(dataset, tmp_path / "run", "--initial", str(tmp_path / "none"))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"{tmp_path / 'none' / 'config.json'}: cannot be read" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_model_that_does_not_fit_is_refused_and_told_what_would(dataset, tmp_path):
     done = pretrain(dataset, tmp_path / "run", "--memory-gb", "0.3")
     assert done.returncode == 2 and done.stderr.count("\n") == 1

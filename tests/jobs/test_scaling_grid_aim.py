@@ -4,6 +4,7 @@ of cells that are there, what --auto --plan begins with, and --auto from its fir
 import json
 import random
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +32,7 @@ def finish(job: TrunkJob, cell: Cell, manifest: Manifest) -> None:
         wall_s=1.0,
         events_trained=cell.num_events,
         device="cpu",
+        attention="sdpa",
         started_at="2026-01-05T00:00:00+00:00",
         finished_at="2026-01-05T00:00:04+00:00",
     )
@@ -115,7 +117,7 @@ def test_auto_trains_a_part_reports_and_says_why_it_stopped_and_a_full_run_compl
             for cell in job.cells:
                 finish(job, cell, manifest)
 
-    stub = SimpleNamespace(connect=lambda: {"CPU": 3.0}, sweep=sweep)
+    stub = SimpleNamespace(connected=lambda: nullcontext({"CPU": 3.0}), sweep=sweep)
     monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", stub)
     flags = ("demo", "--dataset", dataset, "--study-dir", cwd / "study", *GRID)
     done = run(*flags, "--auto", "--auto-width", "0.15", "--target-flops", "1e11", "--auto-flops", "1e11")

@@ -4,6 +4,7 @@ import json
 import random
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +110,7 @@ def write_cell(manifest: Manifest) -> CellWriter:
             wall_s=4.0,
             events_trained=cell.num_events,
             device="cpu",
+            attention="sdpa",
             started_at="2026-01-05T00:00:00+00:00",
             finished_at="2026-01-05T00:00:04+00:00",
         )
@@ -190,7 +192,7 @@ def cluster(monkeypatch, manifest, tiny, write_cell) -> Cluster:
                     raise KeyboardInterrupt
 
     monkeypatch.setitem(
-        sys.modules, "behavegpt.study.tuner", SimpleNamespace(connect=lambda: {"CPU": 3.0}, sweep=sweep)
+        sys.modules, "behavegpt.study.tuner", SimpleNamespace(connected=lambda: nullcontext({"CPU": 3.0}), sweep=sweep)
     )
     return state
 

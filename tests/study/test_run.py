@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,7 +130,7 @@ def train(monkeypatch, write_cell):
             for cell in job.cells:
                 write_cell(job, cell)
 
-    tuner = SimpleNamespace(connect=lambda: {"CPU": 3.0}, sweep=sweep)
+    tuner = SimpleNamespace(connected=lambda: nullcontext({"CPU": 3.0}), sweep=sweep)
     monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", tuner)
     return swept
 
@@ -166,7 +167,7 @@ def test_an_interrupted_run_keeps_its_cells_and_gives_the_directory_back(finishe
     def sweep(*_):
         raise KeyboardInterrupt
 
-    tuner = SimpleNamespace(connect=lambda: {"CPU": 2.0}, sweep=sweep)
+    tuner = SimpleNamespace(connected=lambda: nullcontext({"CPU": 2.0}), sweep=sweep)
     monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", tuner)
     cell_path(finished, 0, 0).unlink()
     with pytest.raises(KeyboardInterrupt):
@@ -176,7 +177,9 @@ def test_an_interrupted_run_keeps_its_cells_and_gives_the_directory_back(finishe
 
 
 def test_a_cluster_that_is_too_small_leaves_nothing_behind(make_config, tiny, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", SimpleNamespace(connect=lambda: {"CPU": 1.0}, sweep=None))
+    monkeypatch.setitem(
+        sys.modules, "behavegpt.study.tuner", SimpleNamespace(connected=lambda: nullcontext({"CPU": 1.0}), sweep=None)
+    )
     with pytest.raises(InputError, match=r"one trunk needs 1\.5 CPUs"):
         run_study(open_study(make_config(), tiny, tmp_path / "study"))
     assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ from behavegpt.files import sha256_of
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.evaluate import evaluate, read_validation
 from behavegpt.train.export import export_model
+from behavegpt.train.initial import start_from
 from behavegpt.train.loop import train_trunk
 from behavegpt.train.saved import load_model, read_saved, read_vocabulary_values
 
@@ -91,8 +92,8 @@ def test_a_directory_that_exists_and_another_dataset_are_refused(job, exported, 
 
 
 def test_a_trunk_can_start_from_it(job, exported, make_job):
-    sha256 = read_saved(exported).sha256
-    again = replace(make_job("again", sizes=(2_000,), initial=sha256), initial=exported)
+    again = start_from(make_job("again", sizes=(2_000,)), exported)
+    assert (again.train.initial, again.initial) == (read_saved(exported).sha256, exported)
     train_trunk(again, local_tables, torch.device("cpu"))
     plain = make_job("plain", sizes=(2_000,))
     train_trunk(plain, local_tables, torch.device("cpu"))
@@ -100,6 +101,18 @@ def test_a_trunk_can_start_from_it(job, exported, make_job):
     assert first[0] < first[1]  # it knows something from its first step
     with pytest.raises(InputError, match="is not the model"):
         train_trunk(replace(make_job("wrong", initial="0" * 64), initial=exported), local_tables, torch.device("cpu"))
+
+
+def test_a_model_of_another_shape_or_vocabulary_starts_no_trunk(exported, make_job, tmp_path):
+    job = make_job("again", sizes=(2_000,))
+    wider = replace(job, model=replace(job.model, width=32))
+    with pytest.raises(InputError, match=r"cannot start this model, model.width: 16 -> 32"):
+        start_from(wider, exported)
+    values = json.loads((exported / "vocabulary.json").read_text())
+    values["event"] = values["event"][::-1]
+    (exported / "vocabulary.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=f"its event ids mean other things than those of {job.dataset}"):
+        start_from(job, exported)
 
 
 class Bomb:

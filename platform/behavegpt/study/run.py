@@ -133,16 +133,14 @@ def training(study: Study, watch: Watch | None = None) -> Iterator[Sweep]:
     # Imported here: --plan and a finished study need no cluster and should not wait seconds for these.
     from behavegpt.study.tuner import connected
 
-    with (
-        connected() as cluster,
-        lease(study.study_dir),
-        watch or nullcontext(lambda: None) as on_cell,
-    ):
+    with connected() as cluster:
+        # A cluster that is too small is refused before anything is written.
         num_groups = max_concurrent(study.config.execution, cluster)
-        replace_file(study.study_dir / "config.json", json.dumps(plain(study.config), indent=1))
-        rate = matmul_flops_per_core()
-        workers = _workers(study, rate, cluster)
-        yield Sweep(lambda plan, left: _train(study, plan, left, rate, workers, cluster, on_cell), num_groups)
+        with lease(study.study_dir), watch or nullcontext(lambda: None) as on_cell:
+            replace_file(study.study_dir / "config.json", json.dumps(plain(study.config), indent=1))
+            rate = matmul_flops_per_core()
+            workers = _workers(study, rate, cluster)
+            yield Sweep(lambda plan, left: _train(study, plan, left, rate, workers, cluster, on_cell), num_groups)
 
 
 def _train(

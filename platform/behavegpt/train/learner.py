@@ -5,24 +5,23 @@ on how the batch is cut over micro-batches and workers.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from behavegpt.config import plain
 from behavegpt.data.batches import Batch
 from behavegpt.errors import InputError
 from behavegpt.loss.nll import mean_loss
-from behavegpt.model.attention import resolve_attention
+from behavegpt.model.attention import Backend, resolve_attention
 from behavegpt.train.checkpoint import random_state, restore_random_state
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.distributed import all_concatenate, all_sum, world_size
 from behavegpt.train.engine import Engine, build_engine
 from behavegpt.train.evaluate import features
 from behavegpt.train.family import family_of
-from behavegpt.train.identity import differences
+from behavegpt.train.initial import shape_problems
 from behavegpt.train.lora import initialise_updates, restrict
 from behavegpt.train.robust import TrainingLoss
 from behavegpt.train.saved import load_weights, read_saved
@@ -56,6 +55,8 @@ class Learner:
     engine: Engine
     loss: TrainingLoss
     device: torch.device
+    attention: Backend
+    """The kernel that was chosen."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a checkpoint keeps besides the engine's own state."""
@@ -111,7 +112,8 @@ def build_learner(job: TrunkJob, device: torch.device) -> Learner:
     """Return a learner at its initialisation; all ranks call this together."""
     dtype = torch.bfloat16 if job.train.precision == "bf16" else torch.float32
     family = family_of(job)
-    model = family.module(job.model, resolve_attention(job.model.attention, device, dtype))
+    attention = resolve_attention(job.model.attention, device, dtype)
+    model = family.module(job.model, attention)
     family.initialise(model, job.train.seed)
     if job.execution.recompute:
         model.recompute = True
@@ -119,7 +121,8 @@ def build_learner(job: TrunkJob, device: torch.device) -> Learner:
         model.load_state_dict(_initial_weights(job))
     restrict(model, job.train.trainable)
     initialise_updates(model, job.train.seed)
-    return Learner(build_engine(model.to(device), job.train, job.execution), family.loss(job, device), device)
+    engine = build_engine(model.to(device), job.train, job.execution)
+    return Learner(engine, family.loss(job, device), device, attention)
 
 
 def _initial_weights(job: TrunkJob) -> dict[str, Tensor]:
@@ -132,8 +135,8 @@ def _initial_weights(job: TrunkJob) -> dict[str, Tensor]:
     saved = read_saved(job.initial)
     if saved.sha256 != job.train.initial:
         raise InputError(f"{job.initial}: is not the model that the recipe starts from, but {saved.sha256[:12]}")
-    if changed := differences(plain({"model": saved.model}), plain({"model": replace(job.model, attention="auto")})):
-        raise InputError(*(f"{job.initial}: cannot start this model, {one} (the export's -> this)" for one in changed))
+    if problems := shape_problems(saved, job):
+        raise InputError(*problems)
     return load_weights(saved)
 
 

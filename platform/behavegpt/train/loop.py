@@ -168,7 +168,7 @@ def _finish_branch(trunk: Trunk, leg: Leg, learner: Learner, result: Validation)
         _write(trunk, job.final_name(cell), learner, leg.stop)
     if rank() == 0:
         events = leg.num_events - int(trunk.plan.events_before[leg.fork])
-        measured = _measured(trunk, result, trunk.loss_sum / max(1, events), leg.stop)
+        measured = _measured(trunk, learner, result, trunk.loss_sum / max(1, events), leg.stop)
         _record(job, result_row(job, cell, trunk.manifest, "completed", measured=measured))
         trunk.curve.cell(leg.num_events, "completed", result.loss)
         trunk.store.remove_branch(leg.num_events)
@@ -212,7 +212,7 @@ def _record(job: TrunkJob, row: dict[str, Any]) -> None:
     create_file(job.cell_dir / f"{row['cell_id']}.json", json.dumps(row, indent=1) + "\n")
 
 
-def _measured(trunk: Trunk, result: Validation, train_loss: float, num_steps: int) -> Measured:
+def _measured(trunk: Trunk, learner: Learner, result: Validation, train_loss: float, num_steps: int) -> Measured:
     now = datetime.now(UTC)
     return Measured(
         loss=result.loss,
@@ -222,6 +222,7 @@ def _measured(trunk: Trunk, result: Validation, train_loss: float, num_steps: in
         wall_s=(now - trunk.started).total_seconds(),
         events_trained=trunk.events_trained,
         device=str(trunk.device),
+        attention=learner.attention,
         started_at=trunk.started.isoformat(timespec="seconds"),
         finished_at=now.isoformat(timespec="seconds"),
     )

@@ -36,6 +36,7 @@ class Measured:
     events_trained: int
     """In wall_s."""
     device: str
+    attention: str
     started_at: str
     finished_at: str
 
@@ -83,6 +84,7 @@ def result_row(
             "worker_s": measured.wall_s * job.execution.num_workers,
             "events_per_s": measured.events_trained / measured.wall_s,
             "device": measured.device,
+            "attention": measured.attention,
             "started_at": measured.started_at,
             "finished_at": measured.finished_at,
         }
