@@ -5,6 +5,7 @@ head to tail. Values that training never saw map to OTHER_ID, as do those of too
 are a column of their own, to an `other` of their behaviour, which come after the values.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from behavegpt.schema import FIRST_KNOWN_ID
+
+FOLDED = "other: "
+"""Begins the name of the event that stands for all of a behaviour's events which have no id of their own; twice where
+the log has an event of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,25 @@ class Vocabulary:
     def size(self) -> int:
         """Rows of the embedding table: the known values, padding and other."""
         return len(self.values) + FIRST_KNOWN_ID
+
+
+def folded_events(events: Sequence[str], behaviors: Collection[str]) -> dict[str, int]:
+    """Return, by behaviour, the id of the event that stands for its folded ones; those come after all others."""
+    found: dict[str, int] = {}
+    for at in reversed(range(len(events))):
+        behavior = _folded_behavior(events[at], behaviors)
+        if behavior is None or behavior in found:
+            break
+        found[behavior] = at + FIRST_KNOWN_ID
+    return found
+
+
+def _folded_behavior(event: str, behaviors: Collection[str]) -> str | None:
+    while event.startswith(FOLDED):
+        event = event.removeprefix(FOLDED)
+        if event in behaviors:
+            return event
+    return None
 
 
 def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:

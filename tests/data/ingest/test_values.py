@@ -17,7 +17,7 @@ from behavegpt.data.ingest.values import (
     name_others,
     read_codes,
 )
-from behavegpt.data.vocab import Vocabulary
+from behavegpt.data.vocab import Vocabulary, folded_events
 
 
 def test_blocks_get_one_order_by_bytes_and_codes_for_it(tmp_path: Path) -> None:
@@ -108,3 +108,11 @@ def test_ids_are_as_narrow_as_the_vocabulary_allows() -> None:
 )
 def test_small_logs_need_one_percent_of_their_users_and_others_twenty(num_users: int, expected: int) -> None:
     assert default_min_users(num_users) == expected
+
+
+def test_the_events_that_stand_for_folded_ones_are_found_by_their_names():
+    # "other: bar" is an event of the log itself, so that of bar's folded events has the longer name.
+    events = ("tap", "other: bar", "swipe", "other: cafe", "other: other: bar")
+    assert folded_events(events, {"cafe", "bar", "club"}) == {"cafe": 5, "bar": 6}
+    assert folded_events(events[:3], {"bar"}) == {}
+    assert folded_events((), {"bar"}) == {}

@@ -33,6 +33,7 @@ from behavegpt.data.ingest.pseudonyms import KEY_BYTES
 from behavegpt.data.ingest.scatter import add_counts
 from behavegpt.data.sources.plan import plan_pieces
 from behavegpt.data.sources.spec import LogSpec
+from behavegpt.data.vocab import FOLDED, folded_events
 from behavegpt.errors import InputError
 from behavegpt.schema import FEATURES, FIRST_KNOWN_ID, NUM_INPUTS, OTHER_ID, PADDING_ID
 from behavegpt.tasks.prediction.histories import to_table
@@ -107,6 +108,8 @@ def read_log(
     blocks, num_buckets, counts = scatter_log(job, plan_pieces(spec), taken, all_users=True, keep_ids=key is None)
     texts = merge_log_values(job, blocks)
     ids = {name: number_texts(texts[name], values[name]) for name in ("event", "location") if name in texts}
+    if "behavior" in texts and (folded := folded_events(values["event"], set(values["behavior"]))):
+        ids[FOLDED] = number_folded(texts["behavior"], folded)
     job.cleaned.mkdir()
     places, found = [], {}
     tasks = [
@@ -137,6 +140,18 @@ def number_texts(texts: pa.Array, values: Sequence[str]) -> np.ndarray:
     return np.append(ids, PADDING_ID).astype(np.min_scalar_type(FIRST_KNOWN_ID + len(values)))
 
 
+def number_folded(behaviors: pa.Array, folded: Mapping[str, int]) -> np.ndarray:
+    """Return (B + 1,) the id of an event that has none of its own, by the code of its behaviour; -1 is a missing one.
+
+    Args:
+        behaviors: (B,) texts.
+        folded: As `folded_events` has it.
+    """
+    at = pc.index_in(behaviors, value_set=pa.array(list(folded), pa.string())).fill_null(len(folded))
+    ids = np.array([*folded.values(), OTHER_ID])[at.to_numpy(zero_copy_only=False)]
+    return np.append(ids, OTHER_ID)
+
+
 def _kind(ids: Mapping[str, np.ndarray]) -> np.dtype:
     of_feature = {name: ids[name].dtype if name in ids else np.dtype(np.uint8) for name in FEATURES}
     return np.dtype([("length", np.uint8), *((name, kind, NUM_INPUTS) for name, kind in of_feature.items())])
@@ -150,7 +165,10 @@ def _gather_bucket(ids: Mapping[str, np.ndarray], named: bool, task: CleanTask) 
     counts |= {"users": len(places), "users_without_usable_event": without}
     if not len(places):
         return places, counts
-    columns = {name: codes[rows[name][order]] for name, codes in ids.items()}
+    columns = {name: codes[rows[name][order]] for name, codes in ids.items() if name != FOLDED}
+    if FOLDED in ids:
+        of_behavior = ids[FOLDED][rows["behavior"][order]].astype(columns["event"].dtype)
+        columns["event"] = np.where(columns["event"] == OTHER_ID, of_behavior, columns["event"])
     week_slot = rows["week_slot"][order]
     columns["weekday"], columns["slot"] = week_slot // SLOTS_PER_DAY + 1, week_slot % SLOTS_PER_DAY + 1
     end = np.cumsum(np.bincount(rows["user"][order]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from behavegpt.data.manifest import Manifest
-from behavegpt.data.vocab import read_vocabulary
+from behavegpt.data.vocab import folded_events, read_vocabulary
 from behavegpt.errors import InputError
 from behavegpt.model.attention import resolve_attention
 from behavegpt.model.config import ModelConfig
@@ -36,6 +36,11 @@ class Served:
     """Of the file of its weights."""
     dataset: str
     """Fingerprint of what it was trained on."""
+
+    @property
+    def folded(self) -> dict[str, int]:
+        """By behaviour, the id under which the model knows its events that have none of their own."""
+        return folded_events(self.values["event"], set(self.values["behavior"]))
 
 
 def open_model(directory: Path, dataset: tuple[Path, Manifest] | None) -> Served:

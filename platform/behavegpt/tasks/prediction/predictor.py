@@ -7,7 +7,7 @@ rows are computed beside it, nor on their number, in the last bit either.
 Legend: U users, B = WINDOWS_PER_BATCH rows, I positions of a batch, D width, V classes, K behaviours of a user.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -29,17 +29,21 @@ COUNTS = ("num_events", "unknown_events", "unknown_locations", "missing_location
 class Predictor:
     """Predicts with one model, on the thread that calls it."""
 
-    def __init__(self, model: BehaveGPT, behaviors: Sequence[str], top_k: int | None) -> None:
+    def __init__(
+        self, model: BehaveGPT, behaviors: Sequence[str], top_k: int | None, folded: Collection[int] = ()
+    ) -> None:
         """Take a model that is ready.
 
         Args:
             behaviors: By id from FIRST_KNOWN_ID on.
             top_k: Behaviours of each user, at most as many as there are; None for embeddings.
+            folded: Ids of events of which only the behaviour is known.
         """
         assert top_k is None or 1 <= top_k <= len(behaviors)
         self._model = model
         self._behaviors = pa.array(behaviors, pa.string())
         self._top_k = top_k
+        self._unknown_events = (OTHER_ID, *folded)
 
     @torch.inference_mode()
     def __call__(self, histories: pa.Table) -> pa.Table:
@@ -50,7 +54,7 @@ class Predictor:
         inside = np.arange(NUM_INPUTS) < length[:, None]
         counts = {
             "num_events": length,
-            "unknown_events": (ids["event"] == OTHER_ID).sum(axis=1),
+            "unknown_events": np.isin(ids["event"], self._unknown_events).sum(axis=1),
             "unknown_locations": (ids["location"] == OTHER_ID).sum(axis=1),
             "missing_locations": ((ids["location"] == PADDING_ID) & inside).sum(axis=1),
         }

@@ -125,7 +125,7 @@ def predict(request: Request) -> dict[str, Any]:
         raise InputError(*problems)
     with staged_dataset(request.out) as staging:
         source, user, counts, described = request.users.open(request.served, staging / WORK)
-        predictor = Predictor(request.served.model, behaviors, request.top_k)
+        predictor = Predictor(request.served.model, behaviors, request.top_k, request.served.folded.values())
         schema = output_schema(user, top_k=request.top_k, width=request.served.model.config.width)
         path = staging / PREDICTIONS_NAME
         written = write_predictions(path, request.pool(source, predictor), schema)
@@ -149,7 +149,7 @@ def lines(record: dict[str, Any]) -> list[str]:
     read = counts["num_events"]
     shown = {
         "users_without_usable_event": "users without a usable event, who have no row",
-        "unknown_events": "events that the model does not know, read as 'other'",
+        "unknown_events": "events that the model does not know, read as 'other' or that of their behaviour",
         "unknown_locations": "places that it does not know, read as 'other'",
         "missing_locations": "events without a place",
     }
