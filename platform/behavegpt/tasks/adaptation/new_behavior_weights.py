@@ -8,35 +8,23 @@ starts: at a width of 1024 a row of the head is then N(0, 0.02), and narrower mo
 Legend: R rows of a table, V classes (class c is behaviour id c + 1).
 """
 
-import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from behavegpt.config import plain
 from behavegpt.data.manifest import Manifest
 from behavegpt.data.vocab import read_vocabulary
-from behavegpt.files import fsync, sha256_of
 from behavegpt.model.config import ModelConfig
 from behavegpt.model.transformer import EMBEDDING_STD, MATRIX_STD
 from behavegpt.schema import FIRST_KNOWN_ID, OTHER_ID, VOCABULARIES
-from behavegpt.train.saved import (
-    CONFIG_NAME,
-    FORMAT,
-    VOCABULARY_NAME,
-    WEIGHTS_NAME,
-    SavedModel,
-    load_weights,
-    read_saved,
-    read_vocabulary_values,
-)
+from behavegpt.train.export import write_saved
+from behavegpt.train.saved import FORMAT, SavedModel, load_weights, read_saved, read_vocabulary_values
 
 HEAD_WEIGHT, HEAD_BIAS = "head.output.weight", "head.output.bias"
 TABLES = {"location": "embeddings.location.weight", "event": "embeddings.event.weight"}
@@ -60,25 +48,20 @@ def extend(saved: SavedModel, dataset: Path, manifest: Manifest, counts_V: np.nd
     rows = {column: source_rows(old[column], new[column]) for column in VOCABULARIES}
     weights = extend_weights(load_weights(saved), rows, counts_V, seed)
     config = extended_config(saved.model, manifest)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file(weights, partial / WEIGHTS_NAME, metadata={"format": "pt"})
     record = {
         "format": FORMAT,
         "model": plain(config),
         "vocabulary_sizes": manifest.vocabulary_sizes,
         "dataset": {"name": manifest.name, "fingerprint": manifest.fingerprint},
         "extends": {"weights_sha256": saved.sha256, "seed": seed},
-        "weights_sha256": sha256_of(partial / WEIGHTS_NAME),
     }
-    (partial / CONFIG_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (partial / VOCABULARY_NAME).write_text(json.dumps(new, indent=0, ensure_ascii=False), encoding="utf-8")
-    for path in [*partial.iterdir(), partial]:
-        fsync(path)
-    partial.rename(out)
-    fsync(out.parent)
-    return out
+    return write_saved(out, weights, record, dataset, manifest, lambda record: _CARD)
+
+
+_CARD = """# An extended model
+
+Known rows kept, rows of new behaviours and events drawn anew, not trained yet: see `extends` in config.json.
+"""
 
 
 def extended_config(model: ModelConfig, manifest: Manifest) -> ModelConfig:
