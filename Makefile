@@ -24,8 +24,7 @@ study: head
 	echo $(CURDIR)/studies/demo/report/report.html
 
 test: install
-	# One thread each, as two processes share what may be two cores.
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadgroup
+	$(VENV)/bin/python -m pytest
 
 lint: install
 	$(VENV)/bin/ruff check .

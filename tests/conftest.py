@@ -23,13 +23,6 @@ def pytest_configure() -> None:
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, keep a file in one of them, and all that starts Ray in one of them."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else item.path.as_posix()))
-
-
 def pytest_unconfigure() -> None:
     shutil.rmtree(RAY_STATE, ignore_errors=True)
 

@@ -219,14 +219,13 @@ def test_the_cluster_trains_it_to_the_same_loss(ray_cluster, make_training):
 def test_ctrl_c_ends_a_training_on_the_cluster_as_it_does_elsewhere(ray_cluster, make_training):
     """Ray Train would leave the process with exit code 0 or 1, and its handler where the next Ctrl-C finds it."""
     training, before = make_training(), signal.getsignal(signal.SIGINT)
-    steps = training.job.study_dir / "curves"
 
-    def interrupt_once_it_trains() -> None:
-        while not any(path.stat().st_size for path in steps.glob("*.jsonl")):
+    def interrupt_once_it_starts() -> None:
+        while signal.getsignal(signal.SIGINT) is before:
             time.sleep(0.02)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    killer = threading.Thread(target=interrupt_once_it_trains, daemon=True)
+    killer = threading.Thread(target=interrupt_once_it_starts, daemon=True)
     killer.start()
     with pytest.raises(KeyboardInterrupt):
         fit_row(SasrecBce, [replace(training, train=TrainOnCluster(training.job.study_dir / "ray"))], print)

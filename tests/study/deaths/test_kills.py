@@ -1,6 +1,6 @@
 """A study that is killed again and again, and rerun with the same command, gives the table of an undisturbed one.
 
-BEHAVEGPT_KILLS is the number of moments (5 by default, for CI's sake), BEHAVEGPT_KILLS_SEED draws them.
+BEHAVEGPT_KILLS is the number of moments (2 by default, for the sake of CI), BEHAVEGPT_KILLS_SEED draws them.
 """
 
 import os
@@ -20,7 +20,7 @@ from behavegpt.lease import check_free
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1_500)]
 
-KILLS = int(os.environ.get("BEHAVEGPT_KILLS", "3"))
+KILLS = int(os.environ.get("BEHAVEGPT_KILLS", "2"))
 SEED = int(os.environ.get("BEHAVEGPT_KILLS_SEED", "0"))
 PHASES = {
     "starting": ("driver", "term"),
