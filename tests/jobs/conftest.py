@@ -1,10 +1,11 @@
-"""A small dataset, and a runner of jobs/scaling_grid.py in this process, for the tests of the job without a cluster."""
+"""A small dataset, and runners of jobs in this process, for the tests of the jobs without a cluster."""
 
 import runpy
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,8 +15,9 @@ JOB = Path(__file__).parents[2] / "jobs" / "scaling_grid.py"
 SMALL = GeneratorConfig(num_users=40, num_train_events=9_000, num_val_windows=12, num_test_windows=4)
 
 
-@dataclass
-class Done:
+class Done(NamedTuple):
+    """What a job left with, and what it printed."""
+
     code: int
     out: str
     err: str
@@ -36,15 +38,14 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Return a runner of the job in an empty directory; a run that would train fails before it meets a cluster."""
-    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", None)
+def run_job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Return a runner of any job in this process: its file, then its arguments."""
 
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, arguments)])
+    def run(job: Path, *arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", [str(job), *map(str, arguments)])
         code = 0
         try:
-            runpy.run_path(str(JOB), run_name="__main__")
+            runpy.run_path(str(job), run_name="__main__")
         except SystemExit as left:
             assert isinstance(left.code, int)
             code = left.code
@@ -52,3 +53,10 @@ def run(cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
         return Done(code, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def run(cwd: Path, monkeypatch: pytest.MonkeyPatch, run_job: Callable[..., Done]) -> Callable[..., Done]:
+    """Return a runner of the job in an empty directory; a run that would train fails before it meets a cluster."""
+    monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", None)
+    return partial(run_job, JOB)

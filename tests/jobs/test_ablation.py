@@ -17,20 +17,12 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_job: Run) -> Run:
     """Return a runner of the job; a run that would train fails before it meets a cluster."""
     monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", None)
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, arguments), "--out", str(tmp_path / "out")])
-        code = 0
-        try:
-            runpy.run_path(str(JOB), run_name="__main__")
-        except SystemExit as left:
-            assert isinstance(left.code, int)
-            code = left.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return run_job(JOB, *arguments, "--out", tmp_path / "out")
 
     return run
 

@@ -1,7 +1,6 @@
 """jobs/adapt.py cross-domain without a cluster: from pretrained models to the report, killed and rerun, or one line."""
 
 import json
-import runpy
 import shutil
 import sys
 from collections.abc import Callable
@@ -61,21 +60,13 @@ def models(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_job: Run) -> Run:
     """Return a runner of the job; a run that needs a cluster fails."""
     monkeypatch.setitem(sys.modules, "behavegpt.study.tuner", None)
 
     def run(*arguments: object, out: str = "out") -> tuple[int, str, str]:
-        words = ["cross-domain", *map(str, arguments), "--out", str(tmp_path / out)]
-        monkeypatch.setattr(sys, "argv", [str(JOB), *words])
-        code = 0
-        try:
-            runpy.run_path(str(JOB), run_name="__main__")
-        except SystemExit as left:
-            assert isinstance(left.code, int)
-            code = left.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        words = ["cross-domain", *arguments, "--out", tmp_path / out]
+        return run_job(JOB, *words)
 
     return run
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -41,19 +40,11 @@ def names(dataset: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, run_job: Run) -> Run:
     """Return a runner of the job; it gives exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [*map(str, (JOB, "new-behavior", *arguments, "--out", tmp_path / "out"))])
-        code = 0
-        try:
-            runpy.run_path(str(JOB), run_name="__main__")
-        except SystemExit as left:
-            assert isinstance(left.code, int)
-            code = left.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return run_job(JOB, "new-behavior", *arguments, "--out", tmp_path / "out")
 
     return run
 

@@ -1,9 +1,7 @@
 """jobs/evaluate.py: one table of any systems on a dataset, and one line for whatever keeps it from one."""
 
 import json
-import runpy
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,19 +34,11 @@ def models(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, run_job: Run) -> Run:
     """Return a runner of the job; it gives exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, arguments), "--out", str(tmp_path / "out")])
-        code = 0
-        try:
-            runpy.run_path(str(JOB), run_name="__main__")
-        except SystemExit as left:
-            assert isinstance(left.code, int)
-            code = left.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return run_job(JOB, *arguments, "--out", tmp_path / "out")
 
     return run
 

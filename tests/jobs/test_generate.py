@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -46,7 +45,7 @@ def model(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(dataset: Path, model: Path, run_job: Run) -> Run:
     """Return a runner of the job in this process; it gives exit code, stdout and stderr."""
 
     def run(*arguments: object, **flags: object) -> tuple[int, str, str]:
@@ -54,15 +53,7 @@ def run(dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
             f"--{name.replace('_', '-')}": value for name, value in flags.items()
         }
         words = [*arguments, *(word for flag in given.items() for word in flag)]
-        monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, words)])
-        code = 0
-        try:
-            runpy.run_path(str(JOB), run_name="__main__")
-        except SystemExit as left:
-            assert isinstance(left.code, int)
-            code = left.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return run_job(JOB, *words)
 
     return run
 

@@ -4,8 +4,6 @@ import csv
 import hmac
 import json
 import pickle
-import runpy
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -80,20 +78,12 @@ def model(dataset: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(model: Path, tmp_path: Path, run_job: Run) -> Run:
     """Return a runner of the job in this process, with the model; it gives exit code, stdout and stderr."""
 
     def run(out: str, flags: dict[str, object]) -> tuple[int, str, str]:
         words = [word for flag in ({"--model": model} | flags).items() for word in flag if word is not None]
-        monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, words), "--out", str(tmp_path / out)])
-        code = 0
-        try:
-            runpy.run_path(str(JOB), run_name="__main__")
-        except SystemExit as left:
-            assert isinstance(left.code, int)
-            code = left.code
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return run_job(JOB, *words, "--out", tmp_path / out)
 
     return run
 

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 
 from behavegpt.schema import FIRST_KNOWN_ID
 
-FOLDED = "other: "
+FOLDED_PREFIX = "other: "
 """Begins the name of the event that stands for all of a behaviour's events which have no id of their own; twice where
 the log has an event of that name."""
+FOLDED_KINDS = "folded_event_behaviors"
+"""Count in the manifest of the behaviours whose folded events have an id together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ def folded_events(events: Sequence[str], behaviors: Collection[str]) -> dict[str
 
 
 def _folded_behavior(event: str, behaviors: Collection[str]) -> str | None:
-    while event.startswith(FOLDED):
-        event = event.removeprefix(FOLDED)
+    while event.startswith(FOLDED_PREFIX):
+        event = event.removeprefix(FOLDED_PREFIX)
         if event in behaviors:
             return event
     return None

@@ -5,7 +5,7 @@ In: the manifest, and where at hand the vocabulary of behaviours. Out: lines for
 
 from behavegpt.data.card.text import one_line, percent, shown
 from behavegpt.data.manifest import Manifest
-from behavegpt.data.vocab import Vocabulary
+from behavegpt.data.vocab import FOLDED_KINDS, Vocabulary
 from behavegpt.schema import FIRST_KNOWN_ID, SPLITS, VOCABULARIES
 
 Row = tuple[str, str]
@@ -27,10 +27,6 @@ DROPPED = {
 """Counts of rows that never reach a window, by reason."""
 _QUIET = ("malformed_rows", "unreadable_time", "time_out_of_range", "id_too_long", "held_out_behavior")
 """Reasons that the terminal names only where they occur; the page names them all."""
-
-
-FOLDED_KINDS = "folded_event_behaviors"
-"""Count of the behaviours whose folded events have an id together."""
 _SOURCE = (
     "files", "num_files", "columns", "time_unit", "timezone", "min_users", "split", "split_by", "hold_out_behaviors",
     "first_event", "last_event",

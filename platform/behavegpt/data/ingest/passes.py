@@ -19,7 +19,7 @@ from behavegpt.data.ingest.scatter import Scattered, ScatterTask, add_counts, sc
 from behavegpt.data.ingest.split import Bounds
 from behavegpt.data.ingest.values import count_others, learn_vocabulary, merge_values, name_others
 from behavegpt.data.sources.plan import Piece
-from behavegpt.data.vocab import Vocabulary
+from behavegpt.data.vocab import FOLDED_KINDS, Vocabulary
 from behavegpt.errors import InputError, did_you_mean
 from behavegpt.schema import OTHER_ID, SPLITS, VOCABULARIES
 
@@ -192,5 +192,5 @@ def keep_behaviors(
     return (
         vocabularies | {"event": events},
         ids | {FOLDED: of_behavior},
-        counts | {"folded_event_behaviors": int(known.sum())},
+        counts | {FOLDED_KINDS: int(known.sum())},
     )

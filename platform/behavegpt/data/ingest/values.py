@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from behavegpt.data.arrays import load_array
 from behavegpt.data.ingest.batches import read_texts
-from behavegpt.data.vocab import FOLDED, Vocabulary
+from behavegpt.data.vocab import FOLDED_PREFIX, Vocabulary
 from behavegpt.schema import FIRST_KNOWN_ID, OTHER_ID, PADDING_ID, SPLITS
 
 _MERGED_AT_ONCE = 32
@@ -111,9 +111,9 @@ def name_others(
     values, taken = [], set(events.values)
     for behavior in own.values:
         # A log may have an event of this name.
-        value = f"{FOLDED}{behavior}"
+        value = f"{FOLDED_PREFIX}{behavior}"
         while value in taken:
-            value = f"{FOLDED}{value}"
+            value = f"{FOLDED_PREFIX}{value}"
         taken.add(value)
         values.append(value)
     whole = Vocabulary(events.values + tuple(values), events.counts + own.counts)

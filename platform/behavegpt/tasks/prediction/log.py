@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from behavegpt.data.arrays import load_array
 from behavegpt.data.ingest.batches import read_part, read_texts, write_texts
 from behavegpt.data.ingest.clean import CleanTask, read_bucket, sort_events
-from behavegpt.data.ingest.count import SLOTS_PER_DAY
+from behavegpt.data.ingest.count import FOLDED, SLOTS_PER_DAY
 from behavegpt.data.ingest.executor import Executor
 from behavegpt.data.ingest.job import Job
 from behavegpt.data.ingest.options import IngestOptions
@@ -33,7 +33,7 @@ from behavegpt.data.ingest.pseudonyms import KEY_BYTES
 from behavegpt.data.ingest.scatter import add_counts
 from behavegpt.data.sources.plan import plan_pieces
 from behavegpt.data.sources.spec import LogSpec
-from behavegpt.data.vocab import FOLDED, folded_events
+from behavegpt.data.vocab import folded_events
 from behavegpt.errors import InputError
 from behavegpt.schema import FEATURES, FIRST_KNOWN_ID, NUM_INPUTS, OTHER_ID, PADDING_ID
 from behavegpt.tasks.prediction.histories import to_table
