@@ -7,7 +7,7 @@ import torch
 
 from behavegpt.errors import InputError
 from behavegpt.model.config import ModelConfig, for_width
-from behavegpt.model.layers import Block, Lookup
+from behavegpt.model.layers import Block, Head, Lookup
 from behavegpt.model.transformer import (
     BehaveGPT,
     embedding_parameters,
@@ -94,6 +94,17 @@ def test_embeddings_are_concatenated_in_order_and_positions_added():
         columns = slice(part * 8, part * 8 + 8)
         expected = model.embeddings[name].weight[batch[name][1, 3]] + model.positions[3, columns]  # pyright: ignore
         torch.testing.assert_close(streams[0][1, 3, columns], expected)
+
+
+@torch.no_grad()
+def test_the_head_is_the_papers_mlp_with_two_thirds_of_its_units_fixed():
+    head, stream = Head(8, 5), torch.randn(3, 7, 8)
+    one, none = torch.eye(8), torch.zeros(8)
+    w1 = torch.cat([head.hidden.weight, one, -one])
+    b1 = torch.cat([head.hidden.bias, none, none])
+    w2 = torch.cat([head.output.weight, head.output.weight, -head.output.weight], dim=1)
+    expected = torch.nn.functional.gelu(stream @ w1.T + b1) @ w2.T + head.output.bias
+    torch.testing.assert_close(head(stream), expected)
 
 
 def test_initialisation_depends_on_its_seed_alone():

@@ -166,4 +166,6 @@ def test_the_recipe_follows_from_the_width_alone():
     # 0.19 / width, reached after 100 steps.
     assert [r.learning_rate for r in recipes] == pytest.approx([0.00475, 0.002375], rel=1e-12)
     assert {(r.warmup_steps, r.precision) for r in recipes} == {(100, "fp32")}
-    assert replace(recipes[0], learning_rate=recipes[1].learning_rate) == recipes[1]
+    assert [r.learning_rate * r.embedding_lr_factor for r in recipes] == pytest.approx([0.1, 0.1], rel=1e-12)
+    of_width = {name: getattr(recipes[1], name) for name in ("learning_rate", "embedding_lr_factor")}
+    assert replace(recipes[0], **of_width) == recipes[1]

@@ -14,6 +14,7 @@ from behavegpt.model.config import for_width
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.study.config import Variant
 from behavegpt.study.variants import LossFlags, LossName, VariantRequest
+from behavegpt.train.saved import FORMAT
 
 
 def test_every_name_gives_its_own_record_and_every_record_has_a_name():
@@ -53,7 +54,7 @@ def test_a_reference_model_is_known_by_its_weights(tmp_path):
     )
     save_file(BehaveGPT(config).state_dict(), tmp_path / "model.safetensors")
     digest = sha256_of(tmp_path / "model.safetensors")
-    record = {"format": 1, "model": config, "weights_sha256": digest}
+    record = {"format": FORMAT, "model": config, "weights_sha256": digest}
     (tmp_path / "config.json").write_text(json.dumps(plain(record)))
     [loss] = LossFlags(baseline_model=tmp_path).records(("kl",))
     assert loss == Kl(baseline=ReferenceModel(path=tmp_path, sha256=digest))

@@ -15,6 +15,12 @@ LEARNING_RATE_X_WIDTH = 0.19
 exponents 1.06, 1.01, 0.75) and slowly with D: best rate x width is 0.285 at D = 50 k, 0.237 at 200 k, 0.182 at 800 k.
 The branches of a trunk share one rate, so the rule takes the constant of the largest D, where a loss decides most; it
 costs nothing at 200 k and 800 k, and 0.001 (width 96) to 0.013 nats (width 16) at 50 k, where seeds differ by 0.016."""
+TABLE_RATE = 0.1
+"""Peak rate of the lookup tables, at every width: the steps of a looked-up row do not add up over the width as those of
+a matrix product do, so that only matrices need 1 / width (Yang et al. 2022, table 8). On generated phone logs at width
+64 and 100 k events 0.024, 0.05, 0.1 give 1.808, 1.802, 1.795; 0.2 at width 16 costs 0.009, 0.05 at width 96 0.006.
+Four times the rate of the matrices, 0.012 at width 64, costs 0.034 at 50 k. With it 0.19 / width is the best of half,
+one and two times that at widths 16, 40 and 96 and 50 k events (two seeds)."""
 WARMUP_STEPS = 100
 """Steps to the peak rate. With 20, three seeds at width 40 and 50 k events gave 1.93 to 2.00; with 60, 1.94 to 1.96;
 with 150, 1.92 to 1.93: batches of one window are noisy, and a fast start can cost what the whole run wins."""
@@ -52,6 +58,7 @@ def train_config(
     peak = learning_rate if learning_rate is not None else LEARNING_RATE_X_WIDTH / model.width
     return TrainConfig(
         learning_rate=rate_factor * peak,
+        embedding_lr_factor=TABLE_RATE * model.width / LEARNING_RATE_X_WIDTH,
         decay_share=DECAY_SHARE,
         warmup_steps=WARMUP_STEPS,
         batch_ramp=BATCH_RAMP,

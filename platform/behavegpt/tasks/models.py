@@ -79,6 +79,8 @@ class TrainedSystem(ABC):
     name: str
     family: Family
     trained = True
+    embedding_lr_factor = 4.0
+    """Rate of the lookup tables over that of the rest; the recipe's own is for tables of a quarter of the width."""
     num_params = num_params_total = 0
     val_loss = math.nan
     """Cross-entropy on the validation split in nats, known after `fit`."""
@@ -117,7 +119,8 @@ class TrainedSystem(ABC):
         job = training.job
         [cell] = job.cells
         model = self.shape(job.model)
-        identity = {"model": model, "train": job.train, "dataset": training.manifest.fingerprint}
+        train = replace(job.train, embedding_lr_factor=self.embedding_lr_factor)
+        identity = {"model": model, "train": train, "dataset": training.manifest.fingerprint}
         digest = config_hash({**identity, "num_events": cell.num_events}, 8)
         trunk_id = f"{self.name}-w{model.width}x{model.depth}-s{job.train.seed}-{digest}"
         return replace(
@@ -125,6 +128,7 @@ class TrainedSystem(ABC):
             trunk_id=trunk_id,
             variant=self.name,
             model=model,
+            train=train,
             family=self.family,
             cells=(replace(cell, cell_id=f"{trunk_id}-d{cell.num_events}"),),
             keep_final=True,

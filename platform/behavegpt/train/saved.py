@@ -21,7 +21,8 @@ from behavegpt.model.transformer import BehaveGPT
 from behavegpt.schema import FIRST_KNOWN_ID, VOCABULARIES
 from behavegpt.train.state import parameter_shapes
 
-FORMAT = 1
+FORMAT = 2
+"""1 had the head without the stream's own path, whose weights mean something else."""
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 VOCABULARY_NAME = "vocabulary.json"
