@@ -22,7 +22,7 @@ def test_for_width_takes_the_tables_of_the_manifest():
 
 @pytest.mark.parametrize(
     ("width", "heads"),
-    [(4, 1), (12, 1), (16, 1), (24, 1), (32, 2), (64, 4), (96, 6), (100, 5), (128, 4), (160, 5), (256, 4), (448, 7)],
+    [(4, 1), (12, 1), (16, 1), (24, 1), (32, 2), (64, 2), (96, 3), (100, 2), (128, 4), (160, 5), (256, 4), (448, 7)],
 )
 def test_heads_of_the_ladder(width, heads):
     assert for_width(width, vocabulary_sizes=SIZES).num_heads == heads
