@@ -27,6 +27,7 @@ from behavegpt.tasks.prediction import pool
 from behavegpt.tasks.prediction.model import open_model
 from behavegpt.tasks.prediction.pool import actors, threads
 from behavegpt.tasks.prediction.run import FromLog, Request, predict
+from behavegpt.train.saved import FORMAT
 
 JOB = Path(__file__).parents[2] / "jobs" / "predict.py"
 MAPPING = {"--user": "who", "--timestamp": "when", "--event": "what", "--behavior": "kind", "--location": "where"}
@@ -66,7 +67,7 @@ def model(dataset: Path, tmp_path: Path) -> Path:
     out.mkdir()
     save_file(module.state_dict(), out / "model.safetensors", metadata={"format": "pt"})
     record = {
-        "format": 1,
+        "format": FORMAT,
         "model": asdict(module.config),
         "dataset": {"fingerprint": manifest.fingerprint},
         "weights_sha256": sha256_of(out / "model.safetensors"),

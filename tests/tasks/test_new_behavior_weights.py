@@ -17,7 +17,7 @@ from behavegpt.files import sha256_of
 from behavegpt.model.config import ModelConfig
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.tasks.adaptation.new_behavior_weights import extend, extend_bias, extend_weights, source_rows
-from behavegpt.train.saved import load_model, read_saved
+from behavegpt.train.saved import FORMAT, load_model, read_saved
 
 OLD = {"location": ["home", "work"], "event": ["call", "chat", "mail"], "behavior": ["talk", "read"]}
 NEW = {"location": ["home", "work"], "event": ["chat", "pay", "call", "mail"], "behavior": ["talk", "buy", "read"]}
@@ -103,7 +103,7 @@ def exported(tmp_path: Path, generated: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     save_file(model.state_dict(), folder / "model.safetensors")
-    record = {"format": 1, "model": plain(model.config), "weights_sha256": sha256_of(folder / "model.safetensors")}
+    record = {"format": FORMAT, "model": plain(model.config), "weights_sha256": sha256_of(folder / "model.safetensors")}
     (folder / "config.json").write_text(json.dumps(record))
     (folder / "vocabulary.json").write_text(json.dumps(values))
     return folder
