@@ -63,7 +63,10 @@ start() {
   export RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.2 RAY_TRAIN_ENABLE_PREEMPTION_WATCHER=0
   # `ray job stop` interrupts a job as Ctrl-C does, and gives it time to write its table.
   export RAY_JOB_STOP_SIGNAL=SIGINT RAY_JOB_STOP_WAIT_TIME_S=30
+  # A folder of its own: Ray notes there which head a submitted job belongs to, and takes the newest. Sockets lie below
+  # it, whose paths may have 107 characters, so it is not in $state.
   setsid nohup ray start --head --block --port "$port" --node-ip-address 127.0.0.1 --dashboard-host 127.0.0.1 \
+    --temp-dir "/tmp/ray-$UID-$port" \
     --dashboard-port "$dashboard_port" --dashboard-agent-listen-port "$agent_port" --num-cpus "$cpus" --disable-usage-stats \
     >"$state/head.log" 2>&1 </dev/null &
   echo $! >"$state/head.pid"

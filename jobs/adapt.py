@@ -10,7 +10,6 @@ takes up where it stopped. Both print tables and write them to --out as JSON, Ma
 """
 
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,6 @@ from behavegpt.study.grid import plan_study
 from behavegpt.tasks.adaptation.new_behavior_request import NewBehavior
 from behavegpt.tasks.adaptation.ways import WAYS, WayName
 from behavegpt.train.config import ExecutionConfig, TrunkJob
-from behavegpt.train.record import finished
 
 
 def new_behavior(args: NewBehavior) -> None:
@@ -53,21 +51,17 @@ def new_behavior(args: NewBehavior) -> None:
 
 def train_jobs(jobs: Sequence[TrunkJob], storage: Path | None) -> None:
     """Train what is missing, in this process, or on one worker group with Ray Train's own state in `storage`."""
-    missing = [job for job in jobs if not all(finished(job, cell) for cell in job.cells)]
+    from behavegpt.tasks.fitting import TrainHere, TrainOnCluster, unfinished
+
+    missing = unfinished(jobs)
     if missing and storage is not None:
-        # Imported here: a run without a cluster should not wait seconds for them.
+        # Imported here: a run without a cluster should not wait seconds for it.
         from behavegpt.study.tuner import connect
-        from behavegpt.train.launch import fit_trunks
 
         connect()
         print(f"train {len(missing)} models on the cluster", flush=True)
-        try:
-            fit_trunks(missing, storage)
-        finally:
-            shutil.rmtree(storage, ignore_errors=True)
+        TrainOnCluster(storage)(*missing)
         return
-    from behavegpt.tasks.fitting import TrainHere
-
     for job in missing:
         print(f"train {job.trunk_id}", flush=True)
         TrainHere()(job)

@@ -2,6 +2,8 @@
 
     python jobs/export.py --checkpoint models/nyc-w64/checkpoints/w64x2-s0-1a2b3c4d/final-2000000 --out exported/nyc-w64
 
+A robust loss trains under other class frequencies than the data's; --prior-correction 1 predicts for the data's.
+
 Next: load it with behavegpt.train.saved.load_model, or read its README.md.
 """
 
@@ -25,12 +27,16 @@ class Args:
     """A new directory for the model."""
     dataset: Path | None = None
     """The dataset that it was trained on; default the one that the run's plan.json names."""
+    prior_correction: float = 0.0
+    """How far the classes' log-odds move from the frequencies under which a robust loss trained to those of the data: 1
+    is the whole way, 0 not at all. What jobs/generate.py and jobs/predict.py need of such a model."""
 
 
 def main(args: Args) -> None:
     content = read_checked(args.checkpoint)
     run = (args.checkpoint / ".." / ".." / "..").resolve()
-    out = export_model(args.checkpoint, args.dataset or _dataset_of(run), args.out, _row_of(run, args.checkpoint))
+    dataset, row = args.dataset or _dataset_of(run), _row_of(run, args.checkpoint)
+    out = export_model(args.checkpoint, dataset, args.out, row, args.prior_correction)
     print(f"{content['name']} of {args.checkpoint.resolve().parent.name}: wrote {out}")
 
 

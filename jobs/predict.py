@@ -80,6 +80,8 @@ def main(args: Args) -> None:
         raise InputError(*problems)
     dataset = None if args.dataset is None else (args.dataset, verify_dataset(args.dataset))
     served = open_model(args.model, dataset)
+    if served.note:
+        print(served.note, flush=True)
     if args.log.input:
         run = ray_executor() if args.use_ray else local_executor(args.num_workers)
         like = None if dataset is None else dataset[1]

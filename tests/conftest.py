@@ -56,6 +56,7 @@ def ray_cluster() -> Iterator[str]:
         ray.shutdown()
     finally:
         subprocess.run([*local, "stop"], env=environment, check=True, timeout=120)
+        shutil.rmtree(f"/tmp/ray-{os.getuid()}-{ports[0]}", ignore_errors=True)  # its logs
 
 
 def free_ports(number: int) -> list[str]:

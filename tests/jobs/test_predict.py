@@ -3,11 +3,14 @@
 import csv
 import hmac
 import json
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import save_file
@@ -239,13 +242,28 @@ def test_a_model_without_its_vocabulary_takes_the_datasets(run: Run, log: Path, 
 
 
 @pytest.mark.ray
+@pytest.mark.chaos
 @pytest.mark.timeout(120)
-def test_actors_write_the_same_file_as_threads(ray_cluster: str, log: Path, model: Path, tmp_path: Path, monkeypatch):
+def test_actors_write_the_same_file_as_threads_though_one_is_killed(
+    ray_cluster: str, log: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    died = tmp_path / "died"
+
+    class Mortal(pool.PooledPredictor):  # here, so that it is sent to the actors whole
+        def __call__(self, histories: pa.Table) -> pa.Table:
+            predicted = super().__call__(histories)
+            if not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return predicted
+
     monkeypatch.setattr(pool, "BYTES_PER_BLOCK", 4096)
+    monkeypatch.setattr(pool, "PooledPredictor", Mortal)
     served = open_model(model, None)
     for name, executor, where in (("here", local_executor(1), threads(1)), ("ray", ray_executor(), actors(2))):
         spec, options = LogSpec(inputs=(str(log),), columns=COLUMNS), IngestOptions(memory_gb=1e-3, num_workers=1)
         users = FromLog(spec=spec, options=options, key_file=None, run=executor)
         predict(Request(served=served, users=users, out=tmp_path / name, top_k=3, pool=where))
+    assert died.exists()
     contents = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "ray")]
     assert contents[0] == contents[1]

@@ -51,6 +51,8 @@ def pretrained() -> Found:
         loss="erm",
         num_events=100,
         fingerprint="f",
+        prior_correction=0.0,
+        note=None,
         group="g",
     )
 

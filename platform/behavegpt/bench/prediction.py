@@ -169,7 +169,7 @@ def _serve(dataset: Path, width: int, depth: int) -> Served:
     initialise(model, 0)
     paths = {name: dataset / manifest.vocabulary_path(name) for name in VOCABULARIES}
     values = {name: list(read_vocabulary(path).values) for name, path in paths.items()}
-    return Served(model=model.eval(), values=values, sha256="", dataset=manifest.fingerprint)
+    return Served(model=model.eval(), values=values, sha256="", dataset=manifest.fingerprint, note=None)
 
 
 def _users(dataset: Path) -> FromDataset:

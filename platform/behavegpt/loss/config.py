@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from behavegpt.errors import InputError, did_you_mean
 
@@ -218,3 +218,28 @@ SampleLoss = SampleCvar | Doro | Chi2Doro
 StaticLoss = LogitAdjusted | ClassBalanced | Focal | Ldam
 """A fixed function of logits and class counts."""
 Loss = DistributionLoss | SampleLoss | StaticLoss
+UNSHIFTED_LOSSES = (Focal, Ldam)
+"""Those that leave classes their frequencies, as plain cross-entropy does."""
+
+
+def kind_of(record: type[LossRecord]) -> str:
+    """Return the `kind` of a loss's records."""
+    return next(f.default for f in fields(record) if f.name == "kind")
+
+
+def read_loss(path: Path, given: Any) -> Loss | None:
+    """Return the loss that a file describes; None is plain cross-entropy.
+
+    Raises:
+        InputError: It describes none.
+    """
+    if given is None:
+        return None
+    try:
+        values = dict(given)
+        kind = {kind_of(record): record for record in get_args(Loss)}[values.pop("kind")]
+        if isinstance(baseline := values.get("baseline"), dict):
+            values["baseline"] = ReferenceModel(path=Path(baseline["path"]), sha256=baseline["sha256"])
+        return kind(**values)
+    except (TypeError, KeyError, ValueError, InputError) as error:
+        raise InputError(f"{path}: its recipe does not say with which loss it was trained ({error!r})") from error

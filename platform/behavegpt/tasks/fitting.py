@@ -35,20 +35,25 @@ class TrainHere:
 
 @dataclass(frozen=True, slots=True)
 class TrainOnCluster:
-    """Trains a job on the Ray cluster, with the job's own execution."""
+    """Trains jobs on the Ray cluster, one after another in one worker group, with their own execution."""
 
     storage: Path
     """For Ray Train's own state."""
 
-    def __call__(self, job: TrunkJob) -> None:
+    def __call__(self, *jobs: TrunkJob) -> None:
         # Imported here: a comparison of rules needs no cluster and should not wait seconds for it.
         from behavegpt.train.launch import fit_trunks
 
-        if not all(finished(job, cell) for cell in job.cells):
+        if missing := unfinished(jobs):
             try:
-                fit_trunks([job], self.storage)
+                fit_trunks(missing, self.storage)
             finally:
                 shutil.rmtree(self.storage, ignore_errors=True)
+
+
+def unfinished(jobs: Sequence[TrunkJob]) -> list[TrunkJob]:
+    """Return the jobs that still owe a cell."""
+    return [job for job in jobs if not all(finished(job, cell) for cell in job.cells)]
 
 
 def fit_row(

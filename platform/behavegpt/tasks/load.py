@@ -21,6 +21,7 @@ from behavegpt.model.sizing import count_params
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.tasks.models import ModelSystem
 from behavegpt.tasks.next_behavior import Row
+from behavegpt.train.correction import shift_note
 from behavegpt.train.export import read_checked, read_plain_weights
 from behavegpt.train.record import MANIFEST_NAME
 from behavegpt.train.saved import CONFIG_NAME, load_weights, model_config, read_saved
@@ -40,6 +41,10 @@ class Found:
     num_events: int
     fingerprint: str
     """Of the dataset that it was trained on."""
+    prior_correction: float
+    """How much of its training's class prior was taken out, 0 .. 1."""
+    note: str | None
+    """What a user of its probabilities should know."""
     group: str
     """Of all that its numbers depend on but the seed."""
 
@@ -108,9 +113,10 @@ def _found(path: Path, record: dict[str, Any], config: ModelConfig, weights: dic
         fingerprint, train = str(record["dataset"]["fingerprint"]), dict(record["train"])
         seed, loss = int(train.pop("seed")), train["loss"]["kind"] if train["loss"] else "erm"
         num_events = int(record["checkpoint"]["name"].removeprefix(FINAL))
+        correction = float(record.get("prior_correction", 0.0))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: does not say what it was trained on and how ({error!r})") from error
-    group = config_hash({"model": config, "train": train, "events": num_events, "dataset": fingerprint})
+    identity = {"model": config, "train": train, "events": num_events, "dataset": fingerprint, "prior": correction}
     return Found(
         path=path,
         config=config,
@@ -119,19 +125,25 @@ def _found(path: Path, record: dict[str, Any], config: ModelConfig, weights: dic
         loss=loss,
         num_events=num_events,
         fingerprint=fingerprint,
-        group=group,
+        prior_correction=correction,
+        note=shift_note(record),
+        group=config_hash(identity),
     )
 
 
 def names_of(groups: Sequence[Found]) -> list[str]:
     """Return a name for each group: its loss, and what else tells it from the others."""
     ways = [
-        lambda f: f"behavegpt-{f.loss}",
-        lambda f: f"behavegpt-{f.loss}-w{f.config.width}x{f.config.depth}",
-        lambda f: f"behavegpt-{f.loss}-w{f.config.width}x{f.config.depth}-d{f.num_events}",
-        lambda f: f"behavegpt-{f.loss}-w{f.config.width}x{f.config.depth}-d{f.num_events}-{f.group[:6]}",
+        _loss_name,
+        lambda f: f"{_loss_name(f)}-w{f.config.width}x{f.config.depth}",
+        lambda f: f"{_loss_name(f)}-w{f.config.width}x{f.config.depth}-d{f.num_events}",
+        lambda f: f"{_loss_name(f)}-w{f.config.width}x{f.config.depth}-d{f.num_events}-{f.group[:6]}",
     ]
     return next(names for way in ways if len(set(names := [way(f) for f in groups])) == len(groups))
+
+
+def _loss_name(found: Found) -> str:
+    return f"behavegpt-{found.loss}" + (f"-corrected{found.prior_correction:g}" if found.prior_correction else "")
 
 
 def _row(name: str, group: Sequence[Found], device: torch.device) -> Row:

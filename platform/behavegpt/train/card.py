@@ -8,6 +8,7 @@ from typing import Any
 from behavegpt.model.config import ModelConfig
 from behavegpt.model.sizing import count_params
 from behavegpt.schema import NUM_INPUTS
+from behavegpt.train.correction import shift_note
 
 
 def card_text(record: dict[str, Any]) -> str:
@@ -42,6 +43,7 @@ def card_text(record: dict[str, Any]) -> str:
         "",
         *(f"- {key}: {_plain(value)}" for key, value in record["train"].items() if not isinstance(value, list | dict)),
         f"- loss: {_plain((record['train'].get('loss') or {}).get('kind', 'cross-entropy'))}",
+        *_prior_lines(record),
         "",
         "## Metrics",
         "",
@@ -68,9 +70,16 @@ def card_text(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _prior_lines(record: dict[str, Any]) -> list[str]:
+    if strength := record["prior_correction"]:
+        return [f"- class prior corrected to the training split's, {strength:g} of the way (1 is in full)"]
+    note = shift_note(record)
+    return [f"- {note}"] if note else []
+
+
 def _metric_lines(result: dict[str, Any] | None) -> list[str]:
     if result is None:
-        return ["A checkpoint on the way: its validation loss was not measured."]
+        return ["The validation loss of these weights was not measured; jobs/evaluate.py does."]
     return [
         f"- validation loss {result['loss']:.4f} +- {result['loss_stderr']:.4f} nats per target (plain cross-entropy)",
         f"- {result['num_events']:,} unique training targets, {result['flops']:.3g} training FLOPs",

@@ -22,6 +22,7 @@ from behavegpt.files import fsync, sha256_of
 from behavegpt.schema import VOCABULARIES
 from behavegpt.train.card import card_text
 from behavegpt.train.checkpoint_manifest import read_checkpoint_manifest
+from behavegpt.train.correction import corrected_weights
 from behavegpt.train.lora import merged
 from behavegpt.train.record import MANIFEST_NAME
 from behavegpt.train.saved import CONFIG_NAME, FORMAT, VOCABULARY_NAME, WEIGHTS_NAME, model_config, read_saved
@@ -33,11 +34,18 @@ RESULTS = ("loss", "loss_stderr", "train_loss", "num_events", "num_steps", "num_
 """Of a cell's row."""
 
 
-def export_model(checkpoint: Path, dataset: Path, out: Path, row: dict[str, Any] | None = None) -> Path:
+def export_model(
+    checkpoint: Path,
+    dataset: Path,
+    out: Path,
+    row: dict[str, Any] | None = None,
+    prior_correction: float = 0.0,
+) -> Path:
     """Write the model of a checkpoint to the new directory `out` and return it.
 
     Args:
         row: The row of the results table that the checkpoint gave, if it gave one.
+        prior_correction: How much of the class prior that a robust loss trained is taken out: `corrected_weights`.
 
     Raises:
         InputError: The checkpoint is damaged, the dataset is another one, or `out` exists.
@@ -51,7 +59,11 @@ def export_model(checkpoint: Path, dataset: Path, out: Path, row: dict[str, Any]
             f"{dataset}: has fingerprint {manifest.fingerprint[:12]}; {checkpoint} was trained on {fingerprint[:12]}"
         )
     weights = read_plain_weights(checkpoint, content)
-    return write_saved(out, weights, _record(content, manifest, row), dataset, manifest, card_text)
+    if prior_correction != 0:
+        weights = corrected_weights(weights, checkpoint, content, (dataset, manifest), prior_correction)
+        row = None  # its losses are those before the correction
+    record = _record(content, manifest, row) | {"prior_correction": prior_correction}
+    return write_saved(out, weights, record, dataset, manifest, card_text)
 
 
 def write_saved(

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +42,8 @@ class Head:
         for pid in self.processes(rb"raylet/raylet"):
             self.kill(pid)
         subprocess.run([LOCAL, "stop"], env=self.environment, check=True, timeout=60, capture_output=True)
+        logs = f"/tmp/ray-{os.getuid()}-{self.environment['BEHAVEGPT_RAY_PORT']}"
+        shutil.rmtree(logs, ignore_errors=True)
 
     def job_environment(self) -> dict[str, str]:
         """Return the environment of a shell that has taken in `local.sh env`."""

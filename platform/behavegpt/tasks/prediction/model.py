@@ -15,6 +15,7 @@ from behavegpt.model.attention import resolve_attention
 from behavegpt.model.config import ModelConfig
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.schema import NUM_INPUTS, NUM_SLOTS, NUM_WEEKDAYS, VOCABULARIES
+from behavegpt.train.correction import shift_note
 from behavegpt.train.saved import (
     CONFIG_NAME,
     VOCABULARY_NAME,
@@ -36,6 +37,8 @@ class Served:
     """Of the file of its weights."""
     dataset: str
     """Fingerprint of what it was trained on."""
+    note: str | None
+    """What a user of its probabilities should know."""
 
     @property
     def folded(self) -> dict[str, int]:
@@ -70,7 +73,9 @@ def open_model(directory: Path, dataset: tuple[Path, Manifest] | None) -> Served
     values = _read_values(saved, dataset)
     model = BehaveGPT(saved.model, resolve_attention(saved.model.attention, "cpu"))
     model.load_state_dict(load_weights(saved))
-    return Served(model=model.eval(), values=values, sha256=saved.sha256, dataset=fingerprint)
+    return Served(
+        model=model.eval(), values=values, sha256=saved.sha256, dataset=fingerprint, note=shift_note(saved.record)
+    )
 
 
 def _shape_problems(model: ModelConfig) -> Iterator[str]:
