@@ -4,10 +4,9 @@
 
 Models from jobs/pretrain.py that differ by their seed alone are one row. The other systems learn here from the same
 training split; those with parameters are trained by the same loop and recipe at the budget of the flags, once a seed,
-and kept in --out, so that a rerun takes up where it stopped. Writes evaluate.json; tasks/report.py says what is in it.
+and kept in --out, so that a rerun takes up where it stopped. Writes evaluate.html, .md and .json.
 """
 
-import json
 import math
 import shlex
 import sys
@@ -24,14 +23,14 @@ from behavegpt.data.manifest import Manifest
 from behavegpt.data.verify import verify_dataset
 from behavegpt.data.vocab import read_vocabulary
 from behavegpt.errors import InputError, exit_codes
-from behavegpt.files import replace_file
 from behavegpt.lease import lease
 from behavegpt.study.config import Size, StudyConfig
 from behavegpt.study.grid import plan_study
 from behavegpt.tasks.fitting import TrainHere, TrainOnCluster, fit_row
 from behavegpt.tasks.load import read_rows
 from behavegpt.tasks.next_behavior import compare
-from behavegpt.tasks.report import lines, to_json
+from behavegpt.tasks.report import lines
+from behavegpt.tasks.report_page import write_comparison
 from behavegpt.tasks.system import Training
 from behavegpt.tasks.targets import Protocol, read_targets
 from behavegpt.train.config import ExecutionConfig
@@ -96,8 +95,8 @@ def main(args: Args) -> None:
             protocol=args.protocol,
             progress=lambda name: print(f"score {name}", flush=True),
         )
-        replace_file(args.out / "evaluate.json", json.dumps(to_json(comparison), indent=1, ensure_ascii=False) + "\n")
-    print(*lines(comparison), args.out / "evaluate.json", sep="\n")
+        page = write_comparison(args.out, comparison)
+    print(*lines(comparison), page, sep="\n")
 
 
 def plan_training(args: Args, manifest: Manifest, device: torch.device) -> list[Training]:

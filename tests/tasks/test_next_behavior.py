@@ -1,5 +1,8 @@
 """Rows against each other: several seeds, paired differences, what the reader is told, on figures known by hand."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from behavegpt.data.manifest import Manifest, Split
 from behavegpt.data.vocab import Vocabulary
 from behavegpt.tasks.next_behavior import Row, compare, difference
 from behavegpt.tasks.report import lines, to_json
+from behavegpt.tasks.report_page import write_comparison
 from behavegpt.tasks.targets import TargetBatch
 
 NUM_USERS = 30
@@ -103,9 +107,26 @@ def test_the_reader_is_told_where_the_model_loses(comparison):
     text = "\n".join(lines(comparison))
     assert "toy val: every target, 300 of 30 users, after 5.5 events on average" in text
     assert "4 behaviours, all in the macro means, 1 of them not here; 0 targets are of none of them" in text
-    assert "Rec_w  LOSES to             good            -0.3000" in text
+    assert "Rec_w  LOSES to             good  -0.3000" in text
     alone = run(*(found.row for found in (comparison.rows[0], comparison.rows[2])))
-    assert "Rec_w  beats                bad             +0.4000" in "\n".join(lines(alone))
+    assert "Rec_w  beats                bad  +0.4000" in "\n".join(lines(alone))
+
+
+def test_the_page_says_what_the_terminal_says_and_loads_nothing(comparison, tmp_path):
+    page = write_comparison(tmp_path, comparison).read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluate.html", "evaluate.json", "evaluate.md"]
+    assert json.loads((tmp_path / "evaluate.json").read_text()) == json.loads(json.dumps(to_json(comparison)))
+    markdown = (tmp_path / "evaluate.md").read_text()
+    for text in (page, markdown):
+        assert "every target, 300 of 30 users, after 5.5 events on average" in text
+    # The mean of 0.5, 0.6 and 0.7 right, against 0.9 and 0.2.
+    assert re.search(r"\| model \| 7 \| 9 \| 100 \| 3 \|.* 0\.6000 ", markdown)
+    assert "| model | Rec\\_w | LOSES to good | -0.3000 |" in markdown
+    assert "| model | Rec\\_w | beats bad | +0.4000 |" in markdown
+    # They walk at 0, 3, 6, 8 and 9: right are (2 + 2 + 3) / 15, 4 / 5 and 1 / 5.
+    assert "| walk | 50 % | 0.4667 | 0.8000 | 0.2000 |" in markdown
+    assert page.count("<svg") == 3 and "<script" not in page
+    assert not re.search(r"(src|href)=.?https?:", page)
 
 
 def test_everything_is_in_the_json(comparison):

@@ -1,4 +1,4 @@
-"""What a reader gets of a comparison: the lines of the terminal, and evaluate.json.
+"""What a reader gets of a comparison: the lines of the terminal, and evaluate.json; report_page.py lays out the page.
 
 In: a `Comparison`. Out: text and plain JSON values. Nothing is computed here but differences of rows and means over
 groups of classes.
@@ -13,7 +13,7 @@ from behavegpt.config import plain
 from behavegpt.tasks.figures import FIRST_BEHAVIOR, METRICS, NUM_DRAWS
 from behavegpt.tasks.metrics import classes
 from behavegpt.tasks.metrics.calibration import NUM_BINS
-from behavegpt.tasks.next_behavior import LEVEL, Comparison, Estimate, RowFigures, difference
+from behavegpt.tasks.next_behavior import LEVEL, Comparison, Estimate, Row, RowFigures, difference
 
 COLUMNS = {
     "prec_m": "Prec_m",
@@ -36,15 +36,9 @@ NUM_GROUPS = 5
 
 def lines(comparison: Comparison) -> Iterator[str]:
     """Yield the tables: figures, the model against the best other row, recall from head to tail."""
-    protocol = "every target" if comparison.protocol == "every" else "the last target of each user"
-    yield (
-        f"{comparison.dataset} {comparison.split}: {protocol}, {comparison.num_targets:,} of {comparison.num_users:,} "
-        f"users, after {comparison.mean_history:.1f} events on average"
-    )
-    yield (
-        f"  {len(comparison.behaviors.values):,} behaviours, all in the macro means, {comparison.absent:,} of them not "
-        f"here; {comparison.num_other:,} targets are of none of them; ties count against a system"
-    )
+    what, behaviors = comparison_words(comparison)
+    yield f"{comparison.dataset} {comparison.split}: {what}"
+    yield f"  {behaviors}"
     yield ""
     yield from _table(comparison.rows)
     yield f"  +- half the {LEVEL:.0%} interval over users, and over seeds where a row has several runs"
@@ -53,6 +47,17 @@ def lines(comparison: Comparison) -> Iterator[str]:
         yield from _verdicts(comparison.rows)
     yield ""
     yield from _groups(comparison)
+
+
+def comparison_words(comparison: Comparison) -> tuple[str, str]:
+    """Return what was asked, and of which behaviours."""
+    protocol = "every target" if comparison.protocol == "every" else "the last target of each user"
+    return (
+        f"{protocol}, {comparison.num_targets:,} of {comparison.num_users:,} users, "
+        f"after {comparison.mean_history:.1f} events on average",
+        f"{len(comparison.behaviors.values):,} behaviours, all in the macro means, {comparison.absent:,} of them not "
+        f"here; {comparison.num_other:,} targets are of none of them; ties count against a system",
+    )
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -78,10 +83,14 @@ def _table(rows: Sequence[RowFigures]) -> Iterator[str]:
     yield f"  {'system':<{width}}{'N':>10}{'params':>12}{'D':>12}{'runs':>5}{heads}"
     for found in rows:
         cells = "".join(f"{_cell(found.estimates[metric]):>17}" for metric in COLUMNS)
-        sizes = (found.row.runs[0].num_params, found.row.runs[0].num_params_total)
-        shown = [f"{size:,}" if size else "-" for size in sizes]
-        events = f"{found.row.num_events:,}" if found.row.num_events is not None else "all"
-        yield f"  {found.row.name:<{width}}{shown[0]:>10}{shown[1]:>12}{events:>12}{len(found.row.runs):>5}{cells}"
+        params, total, events = sizes(found.row)
+        yield f"  {found.row.name:<{width}}{params:>10}{total:>12}{events:>12}{len(found.row.runs):>5}{cells}"
+
+
+def sizes(row: Row) -> tuple[str, str, str]:
+    """Return the N, parameters and D of a row, in words."""
+    params, total = (f"{size:,}" if size else "-" for size in (row.runs[0].num_params, row.runs[0].num_params_total))
+    return params, total, f"{row.num_events:,}" if row.num_events is not None else "all"
 
 
 def _cell(estimate: Estimate) -> str:
@@ -96,23 +105,24 @@ def _verdicts(rows: Sequence[RowFigures]) -> Iterator[str]:
             return
         yield ""
         yield f"  {model.row.name} against the best of the others:"
+        width = max(len(found.row.name) for found in others) + 2
         for metric in COMPARED:
             best = max(others, key=lambda found: found.estimates[metric].mean)
             gap = difference(model, best, metric)
             yield (
-                f"    {COLUMNS[metric]:<7}{_verdict(gap):<21}{best.row.name:<16}"
+                f"    {COLUMNS[metric]:<7}{verdict(gap):<21}{best.row.name:<{width}}"
                 f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
             )
 
 
-def _verdict(gap: Estimate) -> str:
+def verdict(gap: Estimate) -> str:
+    """Return what a difference says of the model."""
     return "beats" if gap.low > 0 else "LOSES to" if gap.high < 0 else "not told apart from"
 
 
 def _groups(comparison: Comparison) -> Iterator[str]:
     """Yield mean recall and precision of equal groups of behaviours, most frequent in training first."""
-    groups = np.array_split(np.arange(FIRST_BEHAVIOR, FIRST_BEHAVIOR + len(comparison.behaviors.values)), NUM_GROUPS)
-    groups = [group for group in groups if len(group)]
+    groups = class_groups(comparison)
     width = max(len("system"), *(len(found.row.name) for found in comparison.rows))
     total = sum(comparison.behaviors.counts)
     heads = "".join(f"{_group_title(group, comparison.behaviors.counts, total):>22}" for group in groups)
@@ -124,10 +134,21 @@ def _groups(comparison: Comparison) -> Iterator[str]:
         yield f"  {found.row.name:<{width}}{cells}"
 
 
+def class_groups(comparison: Comparison) -> list[np.ndarray]:
+    """Return the behaviours in NUM_GROUPS equal parts, most frequent in training first."""
+    parts = np.array_split(np.arange(FIRST_BEHAVIOR, FIRST_BEHAVIOR + len(comparison.behaviors.values)), NUM_GROUPS)
+    return [part for part in parts if len(part)]
+
+
+def group_ranks(group: np.ndarray) -> str:
+    """Return the ranks of a part, '1-8'."""
+    first, last = group[0] - FIRST_BEHAVIOR + 1, group[-1] - FIRST_BEHAVIOR + 1
+    return f"{first}-{last}" if first != last else f"{first}"
+
+
 def _group_title(group: np.ndarray, counts: Sequence[int], total: int) -> str:
     share = sum(counts[c - FIRST_BEHAVIOR] for c in group) / total
-    first, last = group[0] - FIRST_BEHAVIOR + 1, group[-1] - FIRST_BEHAVIOR + 1
-    return f"{first}-{last} ({share:.1%})"
+    return f"{group_ranks(group)} ({share:.1%})"
 
 
 def _row_json(found: RowFigures) -> dict[str, Any]:
