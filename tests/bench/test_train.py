@@ -13,7 +13,8 @@ from behavegpt.bench import profile as profiling
 from behavegpt.bench import train as bench
 from behavegpt.bench.bare import BareLoop, measure_bare, own_products
 from behavegpt.bench.turns import Turns
-from behavegpt.model.sizing import flops_per_window
+from behavegpt.model.sizing import count_params, flops_per_window
+from behavegpt.study.recipe import BATCH_RAMP
 
 JOB = Path(__file__).parents[2] / "jobs" / "benchmark.py"
 
@@ -162,3 +163,9 @@ def test_the_loop_learns(log: Path):
     loop.step()
     moved = [not torch.equal(a, b) for a, b in zip(before, loop.model.parameters(), strict=True)]
     assert all(moved)
+
+
+def test_the_batch_of_each_size_is_the_recipes_at_ten_events_a_parameter(log: Path):
+    for size, windows in bench.WINDOWS.items():
+        num_params = count_params(bench.model_of(size, log)).non_embedding
+        assert max(batch for since, batch in BATCH_RAMP if since <= 10 * num_params) == windows

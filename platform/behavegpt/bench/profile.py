@@ -38,18 +38,19 @@ OPTIMIZER = "optimizer"
 """AdamW; the clipping of the gradients and zero_grad come under their own names."""
 
 
-def profile_lines(work: Path, sizes: Sequence[str], windows: int) -> list[str]:
+def profile_lines(work: Path, sizes: Sequence[str], windows: int | None) -> list[str]:
     """Return a table: for each size the share of each part in the time of a step."""
-    from behavegpt.bench.train import SHAPES, model_of, write_log
+    from behavegpt.bench.train import SHAPES, WINDOWS, model_of, write_log
 
-    write_log(work / "log", 8 * windows)
+    batches = {size: windows or WINDOWS[size] for size in sizes}
+    write_log(work / "log", 8 * max(batches.values()))
     lines = []
-    for size in sizes:
+    for size, batch in batches.items():
         model = model_of(size, work / "log")
-        found = run_alone("behavegpt.bench.profile:shares", model=model, dataset=work / "log", windows=windows).value
+        found = run_alone("behavegpt.bench.profile:shares", model=model, dataset=work / "log", windows=batch).value
         width, depth = SHAPES[size]
         step_ms = found.pop("step") * 1e3
-        lines += [f"{size} ({depth} blocks of width {width}), batch {windows}: {step_ms:.2f} ms a step"]
+        lines += [f"{size} ({depth} blocks of width {width}), batch {batch}: {step_ms:.2f} ms a step"]
         lines += [f"  {name:<24}{share:6.1%}" for name, share in sorted(found.items(), key=lambda item: -item[1])]
     return lines
 

@@ -19,22 +19,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 import pyarrow as pa
 import torch
 
 from behavegpt.bench.alone import peak_bytes, run_alone
-from behavegpt.bench.bare import GPU_SQUARE, SQUARE
-from behavegpt.bench.figures import Figure, gibibytes
+from behavegpt.bench.figures import Figure
+from behavegpt.bench.train_figures import limit_figures, path_figures, worker_figures
 from behavegpt.bench.turns import Turns
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.stream import ray_tables
 from behavegpt.data.synthetic.config import GeneratorConfig
 from behavegpt.data.synthetic.generator import write_generated
 from behavegpt.model.config import ModelConfig, for_width
-from behavegpt.model.sizing import count_params, flops_per_window
 from behavegpt.schema import NUM_INPUTS
 from behavegpt.study.recipe import train_config
 from behavegpt.train.config import Cell, ExecutionConfig, TrunkJob
@@ -44,8 +42,8 @@ from behavegpt.train.process import ENVIRONMENT, settle
 Part = Literal["limit", "path", "workers"]
 SHAPES = {"0.1M": (64, 2), "0.8M": (128, 4), "4.8M": (256, 6)}
 """Width and depth by the name of the size, its non-embedding parameters."""
-LIMITS = {"0.1M": ">= 0.45", "4.8M": ">= 0.7"}
-PATHS = {"0.1M": ">= 0.9", "0.8M": ">= 0.97", "4.8M": ">= 0.97"}
+WINDOWS = {"0.1M": 16, "0.8M": 32, "4.8M": 64}
+"""Of a batch: the recipe's at D = 10 N, the paper's largest, so what most steps of such a run take."""
 LARGEST = "4.8M"
 TURN_S = 0.8
 FLOPS_PER_S = 6e10
@@ -54,18 +52,19 @@ GPU_STEPS = 20
 
 
 def compare_training(
-    work: Path, sizes: Iterable[str], parts: Iterable[Part], windows: int, rounds: int
+    work: Path, sizes: Iterable[str], parts: Iterable[Part], windows: int | None, rounds: int
 ) -> Iterator[Figure]:
     """Yield the figures of each size.
 
     Args:
-        windows: Of a batch.
+        windows: Of a batch; None takes those of each size in WINDOWS.
         rounds: Turns of each side, the first and not counted one included.
     """
     gpu, parts = torch.cuda.is_available(), set(parts)
-    turns = {size: _steps_of_a_turn(size, windows, gpu) for size in sizes}
+    batches = {size: windows or WINDOWS[size] for size in sizes}
+    turns = {size: _steps_of_a_turn(size, batch, gpu) for size, batch in batches.items()}
     dataset = work / "log"
-    write_log(dataset, (max(turns.values()) * rounds + 1) * windows)
+    write_log(dataset, max((turns[size] * rounds + 1) * batch for size, batch in batches.items()))
     needs_ray = parts - {"limit"}
     if needs_ray:
         _start_ray()
@@ -74,9 +73,10 @@ def compare_training(
         groups += (2,) if size == LARGEST and "workers" in parts and not gpu else ()
         model = model_of(size, dataset)
         (work / size).mkdir()
-        bare, *trained = _measure(work / size, dataset, model, groups, windows, steps, rounds, gpu)
-        yield from limit_figures(size, model, bare, windows, gpu) if "limit" in parts else ()
-        yield from path_figures(size, bare, trained[0], windows) if "path" in parts else ()
+        batch = batches[size]
+        bare, *trained = _measure(work / size, dataset, model, groups, batch, steps, rounds, gpu)
+        yield from limit_figures(size, model, bare, batch, gpu) if "limit" in parts else ()
+        yield from path_figures(size, bare, trained[0], batch) if "path" in parts else ()
         yield from worker_figures(size, *trained) if len(groups) == 2 else ()
     if needs_ray:
         import ray
@@ -237,63 +237,3 @@ def cut_evenly(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
             rest = [whole.slice(rows)]
     if whole := [part for part in rest if part.num_rows]:
         yield pa.concat_tables(whole)
-
-
-def limit_figures(
-    size: str, model: ModelConfig, bare: dict[str, list[float]], windows: int, gpu: bool
-) -> Iterator[Figure]:
-    """Yield the bare loop's counted FLOP/s over the rate of a large square product; then over its own products'."""
-    flops, counts = flops_per_window(model).training * windows, count_params(model)
-    square = 2 * (GPU_SQUARE if gpu else SQUARE) ** 3
-    device = torch.cuda.get_device_name() if gpu else "one thread"
-    rates = [flops / s for s in bare["step_cpu_s"][1:]]
-    squares = [square / s for s in bare["square_s"][1:]]
-    yield Figure(
-        name=f"{size} ({counts.non_embedding:,}), batch {windows}, counted FLOP/s of the bare loop on {device}",
-        ours=f"{median(rates) / 1e9:,.1f} G",
-        other=f"{median(squares) / 1e9:,.1f} G, large square product",
-        value=median(rate / peak for rate, peak in zip(rates, squares, strict=True)),
-        wanted="" if gpu else LIMITS.get(size, ""),
-    )
-    linear = flops - 3 * windows * flops_per_window(model).attention
-    own = [linear / s for s in bare["own_s"][1:]]
-    yield Figure(
-        name=f"{size}, the same over the rate of its own linear layers' products",
-        ours=f"{median(rates) / 1e9:,.1f} G",
-        other=f"{median(own) / 1e9:,.1f} G, own products",
-        value=median(rate / peak for rate, peak in zip(rates, own, strict=True)),
-    )
-
-
-def path_figures(
-    size: str, bare: dict[str, list[float]], full: dict[str, list[float]], windows: int
-) -> Iterator[Figure]:
-    """Yield the full path's speed over the bare loop's, and both peaks of memory."""
-    events = windows * NUM_INPUTS
-    ours, other = full["step_s"][1:], bare["step_s"][1:]
-    yield Figure(
-        name=f"{size}, full path: Ray Data, Ray Train worker, DeepSpeed engine",
-        ours=f"{events / median(ours):,.0f} events/s",
-        other=f"{events / median(other):,.0f} events/s, bare loop",
-        value=median(o / f for o, f in zip(other, ours, strict=True)),
-        wanted=PATHS.get(size, ""),
-    )
-    peak, bare_peak = full["peak"][0], bare["peak"][0]
-    yield Figure(
-        name=f"{size}, peak memory of the worker",
-        ours=f"{gibibytes(int(peak)):.2f} GiB",
-        other=f"{gibibytes(int(bare_peak)):.2f} GiB, bare loop",
-        value=peak / bare_peak,
-    )
-
-
-def worker_figures(size: str, one: dict[str, list[float]], two: dict[str, list[float]]) -> Iterator[Figure]:
-    """Yield the speed of two workers over that of one, on the same global batch."""
-    pairs = list(zip(one["step_s"][1:], two["step_s"][1:], strict=True))
-    yield Figure(
-        name=f"{size}, two workers of one thread over one",
-        ours=f"{1 / median(b for _, b in pairs):.2f} steps/s",
-        other=f"{1 / median(a for a, _ in pairs):.2f} steps/s, one worker",
-        value=median(a / b for a, b in pairs),
-        wanted=">= 1.8",
-    )
