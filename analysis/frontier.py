@@ -73,6 +73,11 @@ class Optimum:
     extrapolation: float
     """How many times N* or D* lies outside the cells, or the budget above theirs, whichever is farther; 1 inside."""
 
+    @property
+    def exists(self) -> bool:
+        """Whether the law has a best split of the budget within reach."""
+        return bool(np.isfinite(self.num_params))
+
 
 def line(points: Points, flops: float, rate: float, unique_events: float = np.inf) -> Line:
     """Return the splits of `flops` within reach of the cells, at `rate` FLOPs a parameter and event."""

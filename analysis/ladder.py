@@ -58,6 +58,8 @@ class Contest:
     """The climbed ladder of each form that had enough cells on every rung, by name."""
     errors: dict[str, float]
     """Mean over the rungs of each form's error."""
+    fits: dict[str, Fit]
+    """Of all cells, of the same forms."""
     chosen: Form
     why: str
     """The choice in one sentence."""
@@ -94,11 +96,13 @@ def compete(forms: Sequence[Form], points: Points, trunk: np.ndarray, method: Me
     num_rungs = len(ladders.get("separable", ladders[forms[0].name]))
     full = {name: steps for name, steps in ladders.items() if len(steps) >= num_rungs >= _MIN_RUNGS}
     errors = {name: float(np.mean([s.rung(1.0).error for s in steps[-num_rungs:]])) for name, steps in full.items()}
-    sound = [form for form in forms if form.name in errors and not fit(form, points, method).failures]
+    fits = {form.name: fit(form, points, method) for form in forms if form.name in errors}
+    sound = [form for form in forms if form.name in errors and not fits[form.name].failures]
     if not sound:
         return Contest(
             steps=full,
             errors=errors,
+            fits=fits,
             chosen=forms[0] if len(forms) == 1 else Separable(),
             why="the paper's form, by default: too few cells to hold some out, or no form fits all of them soundly.",
         )
@@ -111,7 +115,7 @@ def compete(forms: Sequence[Form], points: Points, trunk: np.ndarray, method: Me
     unsound = [form.name for form in forms if form.name in errors and form not in sound]
     if unsound:
         why += f" Out, because their fits to all cells fail: {', '.join(unsound)}."
-    return Contest(steps=full, errors=errors, chosen=chosen, why=why)
+    return Contest(steps=full, errors=errors, fits=fits, chosen=chosen, why=why)
 
 
 def as_asked(contest: Contest, form: Form) -> Contest:

@@ -101,6 +101,7 @@ def _optimum(law: Law) -> Section | None:
             figures(100 * best.double_waste, 2),
         )
         for best in law.optima
+        if best.exists
     )
     costs = Grid(
         columns=("budget", "loss at N*/2", "loss at 2 N*", "waste at N*/2, %", "waste at 2 N*, %"), rows=valley
@@ -110,25 +111,28 @@ def _optimum(law: Law) -> Section | None:
 
 
 def _optima_grid(optima: tuple[Optimum, ...]) -> Grid:
-    rows = tuple(
-        (
-            best.budget.words,
-            human(best.num_params),
-            human_span(best.num_params_interval),
-            human(best.num_events),
-            human_span(best.num_events_interval),
-            figures(best.ratio, 3),
-            span(best.ratio_interval),
-            figures(best.loss),
-            span(best.loss_interval, 4),
-            span(best.run_interval, 4),
-            "inside" if best.extrapolation <= 1 else f"{figures(best.extrapolation, 3)} times beyond",
-        )
-        for best in optima
-    )
+    rows = tuple(_optimum_row(best) for best in optima)
     columns = ("budget", "N*", "interval", "D*", "interval", "D*/N*", "interval")
     columns += ("loss", "interval of the law", "one run lands in", "measured range")
     return Grid(columns=columns, rows=rows)
+
+
+def _optimum_row(best: Optimum) -> tuple[str, ...]:
+    if not best.exists:
+        return (best.budget.words, *["-"] * 9, "no optimum within reach")
+    return (
+        best.budget.words,
+        human(best.num_params),
+        human_span(best.num_params_interval),
+        human(best.num_events),
+        human_span(best.num_events_interval),
+        figures(best.ratio, 3),
+        span(best.ratio_interval),
+        figures(best.loss),
+        span(best.loss_interval, 4),
+        span(best.run_interval, 4),
+        "inside" if best.extrapolation <= 1 else f"{figures(best.extrapolation, 3)} times beyond",
+    )
 
 
 def _floor(law: Law, floor: float | None) -> Section | None:
@@ -173,11 +177,16 @@ def _held_out(law: Law) -> Section | None:
 def _contest_grid(law: Law) -> Grid:
     assert law.contest is not None
     rows = tuple(
-        (name, f"{error:.2%}", *(f"{step.rung(1.0).error:.2%}" for step in law.contest.steps[name]))
+        (
+            name,
+            figures(law.contest.fits[name].parameters.get("L0", float("nan"))),
+            f"{error:.2%}",
+            *(f"{step.rung(1.0).error:.2%}" for step in law.contest.steps[name]),
+        )
         for name, error in sorted(law.contest.errors.items(), key=lambda pair: pair[1])
     )
     width = max(len(row) for row in rows)
     return Grid(
-        columns=("form", "mean error", *(f"rung {at}" for at in range(1, width - 1))),
+        columns=("form", "its L0", "mean error", *(f"rung {at}" for at in range(1, width - 2))),
         rows=tuple((*row, *[""] * (width - len(row))) for row in rows),
     )

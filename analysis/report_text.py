@@ -92,6 +92,9 @@ def summarize(law: Law) -> str:
         if coverage(law):
             lines.append(f"  {coverage(law)}")
     for best in law.optima:
+        if not best.exists:
+            lines.append(f"optimum of {best.budget.words}: none within reach of the cells; the loss falls to one end")
+            continue
         lines.append(
             f"optimum of {best.budget.words}: N {human(best.num_params)}, D {human(best.num_events)},"
             f" D/N {figures(best.ratio, 3)} ({span(best.ratio_interval)}), loss {figures(best.loss)}"
@@ -123,7 +126,11 @@ def _power(coefficient: str, variable: str, exponent: str) -> list[Piece]:
 def _floor(law: Law, table: Table) -> str:
     theta, unit = law.fit.parameters, " nats per event" if table.is_study else ""
     within = f" ({law.spread.draws.level:.0%} interval {span(law.intervals()['L0'], 4)})" if law.spread else ""
-    stays = f"however large both grow, the loss stays above {figures(theta['L0'])}{unit}{within}."
+    lowest = figures(float(table.points.loss.min()))
+    stays = (
+        f"however large both grow, the loss stays above {figures(theta['L0'])}{unit}{within}, if this form holds beyond"
+        f" the cells: the lowest of them is at {lowest}."
+    )
     if law.form.name in ("separable", "tied"):
         beta = theta.get("beta", theta["alpha"])
         return (

@@ -125,9 +125,9 @@ def test_embeddings_counted_as_parameters():
 
 
 def test_a_better_form_is_named():
-    contest = Contest(steps={}, errors={"separable": 0.03, "coupled": 0.006}, chosen=FORM, why="")
+    contest = Contest(steps={}, errors={"separable": 0.03, "coupled": 0.006}, fits={}, chosen=FORM, why="")
     only(warn_form(contest), "Lack of fit", "3.00%", "the coupled form by 0.60%")
-    better = Contest(steps={}, errors={"separable": 0.03, "coupled": 0.006}, chosen=Coupled(), why="")
+    better = Contest(steps={}, errors={"separable": 0.03, "coupled": 0.006}, fits={}, chosen=Coupled(), why="")
     assert warn_form(better) == ()
 
 
