@@ -105,8 +105,8 @@ def warn_ladder(fit: Fit, rungs: Sequence[Rung]) -> tuple[str, ...]:
 
 def warn_optima(optima: Sequence[Optimum], max_extrapolation: float) -> tuple[str, ...]:
     """Return warnings about budgets far beyond the cells, and about those where no split is best."""
-    none = [optimum for optimum in optima if not np.isfinite(optimum.num_params)]
-    some = [optimum for optimum in optima if np.isfinite(optimum.num_params) and optimum.no_optimum > _LOST_DRAWS]
+    none = [optimum for optimum in optima if not optimum.exists]
+    some = [optimum for optimum in optima if optimum.exists and optimum.no_optimum > _LOST_DRAWS]
     far = [optimum for optimum in optima if optimum.extrapolation > max_extrapolation]
     warnings = []
     if none:

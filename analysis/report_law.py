@@ -3,6 +3,7 @@
 Both templates only lay out what is here, so the HTML and the Markdown cannot disagree.
 """
 
+from analysis.fit import Fit
 from analysis.frontier import Optimum
 from analysis.ladder import CUTS
 from analysis.law import Law
@@ -106,7 +107,7 @@ def _optimum(law: Law) -> Section | None:
     costs = Grid(
         columns=("budget", "loss at N*/2", "loss at 2 N*", "waste at N*/2, %", "waste at 2 N*, %"), rows=valley
     )
-    grids = (_optima_grid(law.optima), costs)
+    grids = (_optima_grid(law.optima), costs) if valley else (_optima_grid(law.optima),)
     return Section(title="What to train with a budget", text=text, grids=grids, figures=("optimum",))
 
 
@@ -174,12 +175,16 @@ def _held_out(law: Law) -> Section | None:
     return Section(title="Does it predict larger runs?", text=text, grids=grids, figures=("ladder", "residuals"))
 
 
+def _floor_of(fit: Fit) -> str:
+    return "-" if fit.failures or "L0" not in fit.parameters else figures(fit.parameters["L0"])
+
+
 def _contest_grid(law: Law) -> Grid:
     assert law.contest is not None
     rows = tuple(
         (
             name,
-            figures(law.contest.fits[name].parameters.get("L0", float("nan"))),
+            _floor_of(law.contest.fits[name]),
             f"{error:.2%}",
             *(f"{step.rung(1.0).error:.2%}" for step in law.contest.steps[name]),
         )

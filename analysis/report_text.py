@@ -36,7 +36,9 @@ def headline(law: Law, table: Table, alarms: tuple[str, ...] = ()) -> Headline:
         return Headline(title=title, refused=True, alarms=alarms, equation=(), sentences=())
     sentences = [_floor(law, table)] if "L0" in law.form.parameters else []
     if law.optima:
-        sentences += [_best(law, table), _growth(law)]
+        sentences += [_best(law, table)]
+    if any(best.exists for best in law.optima):
+        sentences += [_growth(law)]
     sentences.append(
         f"The law explains {law.fit.r2:.2%} of the variance of {law.n_used} cells; its mean error is"
         f" {law.fit.mean_error:.2%}."
@@ -142,7 +144,10 @@ def _floor(law: Law, table: Table) -> str:
 
 def _best(law: Law, table: Table) -> str:
     top = float(law.flops_per_param_event * table.points.compute().max())
-    best = min(law.optima, key=lambda optimum: abs(np.log(optimum.flops / top)))
+    known = [best for best in law.optima if best.exists]
+    if not known:
+        return "No budget that was asked about has a best split within reach of the cells: the loss falls to one end."
+    best = min(known, key=lambda optimum: abs(np.log(optimum.flops / top)))
     return (
         f"For {best.budget.words} the best split is {human(best.num_params)} parameters and"
         f" {human(best.num_events)} events: {figures(best.ratio, 3)} events per parameter"
@@ -152,7 +157,7 @@ def _best(law: Law, table: Table) -> str:
 
 
 def _growth(law: Law) -> str:
-    known = [best for best in law.optima if np.isfinite(best.num_params)]
+    known = [best for best in law.optima if best.exists]
     logs = np.log([[best.flops, best.num_params] for best in known]).reshape(-1, 2)
     if len(np.unique(logs[:, 0])) < 2:
         return "One budget says nothing about how the best split grows."

@@ -51,11 +51,11 @@ def new_behavior(args: NewBehavior) -> None:
 
 def train_jobs(jobs: Sequence[TrunkJob], storage: Path | None) -> None:
     """Train what is missing, in this process, or on one worker group with Ray Train's own state in `storage`."""
+    # Imported here, as torch and the cluster are: wrong flags should be answered at once.
     from behavegpt.tasks.fitting import TrainHere, TrainOnCluster, unfinished
 
     missing = unfinished(jobs)
     if missing and storage is not None:
-        # Imported here: a run without a cluster should not wait seconds for it.
         from behavegpt.study.tuner import connect
 
         connect()

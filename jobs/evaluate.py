@@ -3,7 +3,7 @@
     python jobs/evaluate.py --dataset data/nyc --models models/nyc-s0 models/nyc-s1 models/nyc-s2 --out evaluations/nyc
 
 Models from jobs/pretrain.py that differ by their seed alone are one row. The other systems learn here from the same
-training split; those with parameters are trained by the same loop and recipe at the budget of the flags, once a seed,
+training split; those with parameters are trained by the same loop at the budget of the flags, once a seed,
 and kept in --out, so that a rerun takes up where it stopped. Writes evaluate.html, .md and .json.
 """
 
@@ -95,8 +95,8 @@ def main(args: Args) -> None:
             protocol=args.protocol,
             progress=lambda name: print(f"score {name}", flush=True),
         )
-        page = write_comparison(args.out, comparison)
-    print(*lines(comparison), page, sep="\n")
+        print(*lines(comparison), sep="\n", flush=True)
+        print(write_comparison(args.out, comparison))
 
 
 def plan_training(args: Args, manifest: Manifest, device: torch.device) -> list[Training]:

@@ -39,7 +39,8 @@ class Args:
 def main(args: Args) -> None:
     """Ingest, with the card, and print it."""
     run = ray_executor() if args.use_ray else local_executor(max(1, args.options.num_workers))
-    manifest = ingest(args.log.to_spec(), args.out, options=args.options, run=run, finish=write_card)
+    log, out = (args.log.from_root(), args.out.absolute()) if args.use_ray else (args.log, args.out)
+    manifest = ingest(log.to_spec(), out, options=args.options, run=run, finish=write_card)
     behaviors = read_vocabulary(args.out / "vocab" / "behavior.parquet")
     print("\n".join(card_lines(manifest, behaviors)))
     print(f"wrote {args.out / 'card.html'}")

@@ -11,7 +11,7 @@ the log are those of jobs/ingest.py, and must read it as the model's own was rea
 """
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -85,7 +85,7 @@ def main(args: Args) -> None:
     if args.log.input:
         run = ray_executor() if args.use_ray else local_executor(args.num_workers)
         like = None if dataset is None else dataset[1]
-        request = replace(args.log, input=tuple(map(from_root, args.log.input))) if args.use_ray else args.log
+        request = args.log.from_root() if args.use_ray else args.log
         users = FromLog(spec=request.to_spec(), options=options, key_file=args.key_file, run=run, like=like)
     else:
         assert dataset is not None
@@ -102,11 +102,6 @@ def main(args: Args) -> None:
         Request(served=served, users=users, out=args.out, top_k=None if args.embeddings else top_k, pool=pool)
     )
     print(*lines(record), f"wrote {args.out / PREDICTIONS_NAME} and {RECORD_NAME}", sep="\n")
-
-
-def from_root(place: str) -> str:
-    """Return an input in words that mean the same to workers, who have another working directory."""
-    return place if "://" in place else str(Path(place).absolute())
 
 
 if __name__ == "__main__":

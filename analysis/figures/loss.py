@@ -104,6 +104,8 @@ def _frontier(axes: Axes, law: Law, points: Points, compute: np.ndarray) -> None
     lines = [line(points, budget, law.flops_per_param_event) for budget in budgets]
     logs = np.array([float(best_log_params(law.form, law.fit.theta, along)) for along in lines])
     known = np.isfinite(logs)
+    if not known.any():
+        return
     budgets, params = budgets[known], np.exp(logs[known])
     where = Points(params, budgets / law.flops_per_param_event / params, np.ones_like(params))
     best, inside = law.fit.predict(where), budgets <= compute.max()

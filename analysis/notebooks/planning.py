@@ -77,6 +77,9 @@ law = fit_law(table, num_draws=NUM_DRAWS, budgets=budgets)
 for best in law.optima:
     low, high = best.run_interval or (np.nan, np.nan)
     print(f"{best.budget.words} = {best.flops:.2g} FLOPs")
+    if not best.exists:
+        print("  no best split within reach of the cells")
+        continue
     print(f"  N* {best.num_params:,.0f}   D* {best.num_events:,.0f}   D*/N* {best.ratio:.3g}")
     print(f"  loss {best.loss:.4f}, of one run {low:.4f} to {high:.4f}")
     print(f"  half {best.half:+.2%}   double {best.double:+.2%}")

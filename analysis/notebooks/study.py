@@ -98,7 +98,8 @@ if len(laws) > 1:
             print(f"== {variant}: refused:", *law.reasons)
             continue
         best = law.optima[0]
-        print(f"== {variant}: loss {best.loss:.4f} at {budget.words}, N* {best.num_params:,.0f}")
+        found = f"loss {best.loss:.4f}, N* {best.num_params:,.0f}" if best.exists else "no best split within reach"
+        print(f"== {variant}: {found} at {budget.words}")
         for name, (low, high) in law.intervals().items():
             print(f"  {name:<8} {law.fit.parameters[name]:>10.4g}   {low:.4g} to {high:.4g}")
 else:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from analysis import fit_law, read_table, report_study, write_report
+from analysis import fit_law, read_table, report_study, summarize, write_report
 from analysis.text import figures, human, scientific, span
 from behavegpt.errors import InputError
 
@@ -124,6 +125,35 @@ def test_a_refused_law_has_a_report_that_says_why(tmp_path: Path):
     assert "Refused" in page
     assert "correlation 1.00000" in page
     assert json.loads((tmp_path / "out" / "fit.json").read_text())["refused"] is True
+
+
+def test_a_budget_without_a_best_split_is_said_in_words(tmp_path: Path):
+    # Events cost so much more loss than parameters that the best N of any budget lies below every model's.
+    grid = [(n, d) for n in (1e5, 3e5, 1e6, 3e6, 1e7) for d in (1e6, 2e6, 4e6, 8e6, 16e6, 32e6)]
+    noise = np.random.default_rng(0).normal(0, 1e-6, len(grid))
+    rows = [f"{n},{d},{1.5 + 0.2 * n**-0.3 + 30 * d**-0.3 + e}\n" for (n, d), e in zip(grid, noise, strict=True)]
+    (tmp_path / "t.csv").write_text("N,D,loss\n" + "".join(rows))
+    table = read_table(tmp_path / "t.csv", params_column="N", events_column="D", loss_column="loss")
+    law = fit_law(table, form="separable", num_draws=50)
+    assert not law.refused and not any(best.exists for best in law.optima)
+    write_report(law, table, tmp_path / "out")
+    told = (tmp_path / "out" / "report.md").read_text()
+    assert "No budget that was asked about has a best split within reach of the cells" in told
+    assert told.count("| no optimum within reach |") == len(law.optima)
+    assert "loss at N" not in told
+    for text in (told, summarize(law)):
+        assert not re.search(r"\bnan\b|-%", text)
+    assert summarize(law).count("none within reach of the cells; the loss falls to one end") == len(law.optima)
+
+
+def test_every_forms_floor_stands_beside_its_error_and_where_the_cells_end(report: Path):
+    told = (report / "report.md").read_text()
+    # The grid's largest model on its most events, to three figures; its noise is 0.002.
+    assert re.search(r"if this form holds beyond the cells: the lowest of them is at 1\.5[0-9]+\.", told)
+    floors = dict(re.findall(r"^\| (coupled|separable|tied) \| ([\d.]+) \|", told, flags=re.MULTILINE))
+    assert {"separable", "coupled"} <= set(floors)
+    # The grid's own law is separable, with the floor 1.49.
+    assert float(floors["separable"]) == pytest.approx(1.49, abs=0.03)
 
 
 def test_a_refresh_takes_at_least_a_second(study_dir: Path):

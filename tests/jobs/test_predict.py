@@ -23,14 +23,13 @@ from behavegpt.data.manifest import read_manifest
 from behavegpt.data.sources.spec import Columns, LogSpec
 from behavegpt.data.vocab import read_vocabulary
 from behavegpt.files import sha256_of
-from behavegpt.model.config import for_width
+from behavegpt.model.config import FORMAT, for_width
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.schema import VOCABULARIES
 from behavegpt.tasks.prediction import pool
 from behavegpt.tasks.prediction.model import open_model
 from behavegpt.tasks.prediction.pool import actors, threads
 from behavegpt.tasks.prediction.run import FromLog, Request, predict
-from behavegpt.train.saved import FORMAT
 
 JOB = Path(__file__).parents[2] / "jobs" / "predict.py"
 MAPPING = {"--user": "who", "--timestamp": "when", "--event": "what", "--behavior": "kind", "--location": "where"}

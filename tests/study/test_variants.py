@@ -10,11 +10,10 @@ from behavegpt.config import plain
 from behavegpt.errors import InputError
 from behavegpt.files import sha256_of
 from behavegpt.loss.config import Chi2, Cvar, Doro, Focal, Kl, Loss, ReferenceModel, SmoothedCvar
-from behavegpt.model.config import for_width
+from behavegpt.model.config import FORMAT, for_width
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.study.config import Variant
 from behavegpt.study.variants import LossFlags, LossName, VariantRequest
-from behavegpt.train.saved import FORMAT
 
 
 def test_every_name_gives_its_own_record_and_every_record_has_a_name():

@@ -14,10 +14,10 @@ from behavegpt.data.manifest import read_manifest
 from behavegpt.data.vocab import read_vocabulary
 from behavegpt.errors import InputError
 from behavegpt.files import sha256_of
-from behavegpt.model.config import ModelConfig
+from behavegpt.model.config import FORMAT, ModelConfig
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.tasks.adaptation.new_behavior_weights import extend, extend_bias, extend_weights, source_rows
-from behavegpt.train.saved import FORMAT, load_model, read_saved
+from behavegpt.train.saved import load_model, read_saved
 
 OLD = {"location": ["home", "work"], "event": ["call", "chat", "mail"], "behavior": ["talk", "read"]}
 NEW = {"location": ["home", "work"], "event": ["chat", "pay", "call", "mail"], "behavior": ["talk", "buy", "read"]}

@@ -123,6 +123,15 @@ def test_other_code_reads_no_checkpoint_and_both_are_named(store, saved):
     assert other.usable().trunk == set()
 
 
+def test_weights_of_another_format_are_no_weights_of_this_model(store, saved, forge):
+    for found in (1, 3, "2"):
+        forge(saved, model_format=found)
+        assert store.problem(saved) == (
+            f"its weights are of format {found}, where this version computes with format 2; "
+            "train the model again with this version"
+        )
+
+
 def test_another_configuration_or_dataset_is_refused_with_every_difference(store, saved, make_job):
     job = make_job(learning_rate=0.02, seed=3)
     manifest = replace(read_manifest(job.dataset), fingerprint="f" * 64)

@@ -10,12 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from behavegpt.config import plain
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.stream import local_tables
 from behavegpt.errors import InputError
-from behavegpt.loss.config import Cvar, Focal, LogitAdjusted, Loss
+from behavegpt.loss.config import Cvar, Doro, Focal, Kl, Ldam, LogitAdjusted, Loss, ReferenceModel
 from behavegpt.tasks.load import names_of, read_found
 from behavegpt.train.config import TrunkJob
+from behavegpt.train.correction import shift_note
 from behavegpt.train.evaluate import evaluate, read_validation
 from behavegpt.train.export import export_model
 from behavegpt.train.loop import train_trunk
@@ -59,8 +61,8 @@ def test_log_odds_move_from_the_prior_of_the_worst_cases_to_that_of_the_data(tra
     assert moved == {BIAS}
     p = frequencies(job.dataset)
     worst = load_file(job.checkpoint_dir / "final-4000" / "loop.safetensors")["loss.prior_sum"].numpy()
-    known = p > 0
-    expected = np.where(known, np.log(p, where=known) - np.log(worst / worst.sum(), where=known), 0)
+    expected = np.zeros(len(p))
+    expected[p > 0] = np.log(p[p > 0]) - np.log(worst[p > 0] / worst.sum())
     np.testing.assert_allclose(after[BIAS] - before[BIAS], expected, atol=1e-5)
     np.testing.assert_allclose(half[BIAS] - before[BIAS], expected / 2, atol=1e-5)
     # CVaR looks away from what is easy, so it is no correction by nothing.
@@ -90,6 +92,29 @@ def test_what_a_model_says_of_its_prior(trained, tmp_path):
     both = [read_found(raw), read_found(corrected)]
     assert names_of(both) == ["behavegpt-cvar", "behavegpt-cvar-corrected1"]
     assert both[0].group != both[1].group
+
+
+def test_a_note_is_due_where_a_loss_moved_the_prior_and_not_all_was_taken_out(tmp_path):
+    def note(loss: object, **more: object) -> str | None:
+        return shift_note(tmp_path, {"train": {"loss": plain(loss)}, **more})
+
+    partly = note(Cvar(), prior_correction=0.5)
+    assert partly == note(Cvar()).replace("frequency;", "frequency, of which 0.5 was taken out;")
+    off = (Cvar(eps=1.0), Kl(rho=0.0), LogitAdjusted(tau=0.0), Doro(eps=1.0, outliers=0.0))
+    for loss in (None, Focal(), Ldam(), *off):
+        assert note(loss) is None
+    model = ReferenceModel(path=tmp_path, sha256="a")
+    for loss in (Doro(eps=1.0, outliers=0.1), LogitAdjusted(), Kl(baseline=model)):
+        assert f"trained with {loss.kind}" in note(loss)
+    assert shift_note(tmp_path, {"model": {}}) is None
+    for record in (
+        {"train": "x"},
+        {"train": {"loss": "erm"}},
+        {"train": {"loss": {}}},
+        {"train": {"loss": {"kind": "x"}}},
+    ):
+        with pytest.raises(InputError, match="does not say with which loss"):
+            shift_note(tmp_path, record)
 
 
 def test_losses_of_a_corrected_model_are_not_those_of_the_checkpoint(trained, tmp_path):

@@ -158,7 +158,11 @@ HOSTILE = {
     "a dropout of text": (shape("dropout", "high"), "wrong type"),
     "unknown key": (shape("widht", 16), "model.widht is no key. Did you mean 'width'?"),
     "missing key": (lambda d: reconfigure(d, lambda r: r["model"].pop("depth")), "model.depth is missing"),
-    "another format": (lambda d: reconfigure(d, lambda r: r.update(format=9)), "not the configuration"),
+    "another format": (
+        lambda d: reconfigure(d, lambda r: r.update(format=9)),
+        "weights of format 9, where this version",
+    ),
+    "no format": (lambda d: reconfigure(d, lambda r: r.pop("format")), "not the configuration"),
     "no model": (lambda d: reconfigure(d, lambda r: r.update(model=[])), "it must be an object"),
     "no JSON": (lambda d: (d / "config.json").write_bytes(b"\x80\x04."), "cannot be read"),
     "deep JSON": (lambda d: (d / "config.json").write_text("[" * 100_000), "no JSON"),

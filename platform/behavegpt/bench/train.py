@@ -43,7 +43,7 @@ Part = Literal["limit", "path", "workers"]
 SHAPES = {"0.1M": (64, 2), "0.8M": (128, 4), "4.8M": (256, 6)}
 """Width and depth by the name of the size, its non-embedding parameters."""
 WINDOWS = {"0.1M": 16, "0.8M": 32, "4.8M": 64}
-"""Of a batch: the recipe's at D = 10 N, the paper's largest, so what most steps of such a run take."""
+"""Of a batch: what the recipe has reached at D = 10 N, the paper's largest."""
 LARGEST = "4.8M"
 TURN_S = 0.8
 FLOPS_PER_S = 6e10

@@ -222,6 +222,13 @@ UNSHIFTED_LOSSES = (Focal, Ldam)
 """Those that leave classes their frequencies, as plain cross-entropy does."""
 
 
+def is_plain(loss: Loss) -> bool:
+    """Return whether a loss is switched off: plain cross-entropy, exactly."""
+    off = {"eps": 1, "rho": 0, "tau": 0, "beta": 0, "gamma": 0, "margin": 0}
+    strength = next(name for name in off if hasattr(loss, name))
+    return getattr(loss, strength) == off[strength] and not getattr(loss, "outliers", 0)
+
+
 def kind_of(record: type[LossRecord]) -> str:
     """Return the `kind` of a loss's records."""
     return next(f.default for f in fields(record) if f.name == "kind")

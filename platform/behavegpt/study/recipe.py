@@ -14,7 +14,8 @@ LEARNING_RATE_X_WIDTH = 0.19
 """Peak rate = 0.19 / width. `jobs/calibrate.py` on the demo's log (rates of matrices and tables scaled together) finds
 that the best rate falls as 1 / width (free exponents 1.20, 0.82, 0.92) and does not fall with D: best rate x width is
 0.248 at D = 50 k, 0.343 at 200 k, 0.309 at 800 k. The valley is flat: the rule costs at most 0.0017 nats, where seeds
-differ by 0.0016 to 0.0048. Four times the rule costs up to 0.008, a quarter of it 0.007 to 0.049."""
+differ by 0.0016 to 0.0048, so it stays what it was before the tables had a rate of their own. Four times the rule
+costs up to 0.008, a quarter of it 0.007 to 0.049."""
 TABLE_RATE = 0.1
 """Peak rate of the lookup tables, at every width: the steps of a looked-up row do not add up over the width as those of
 a matrix product do, so that only matrices need 1 / width (Yang et al. 2022, table 8). On generated phone logs at width
@@ -22,7 +23,8 @@ a matrix product do, so that only matrices need 1 / width (Yang et al. 2022, tab
 Four times the rate of the matrices, 0.012 at width 64, costs 0.034 at 50 k."""
 WARMUP_STEPS = 100
 """Steps to the peak rate. With 20, three seeds at width 40 and 50 k events gave 1.93 to 2.00; with 60, 1.94 to 1.96;
-with 150, 1.92 to 1.93: batches of one window are noisy, and a fast start can cost what the whole run wins."""
+with 150, 1.92 to 1.93: batches of one window are noisy, and a fast start can cost what the whole run wins. Measured,
+as the ramp below, with tables at four times the rate of the matrices and a head without its direct path."""
 DECAY_SHARE = 0.2
 """The last share of a cell's events, over which the rate falls to zero."""
 BATCH_RAMP = (

@@ -126,7 +126,7 @@ def _found(path: Path, record: dict[str, Any], config: ModelConfig, weights: dic
         num_events=num_events,
         fingerprint=fingerprint,
         prior_correction=correction,
-        note=shift_note(record),
+        note=shift_note(path, record),
         group=config_hash(identity),
     )
 

@@ -80,7 +80,8 @@ class TrainedSystem(ABC):
     family: Family
     trained = True
     embedding_lr_factor = 4.0
-    """Rate of the lookup tables over that of the rest; the recipe's own is for tables of a quarter of the width."""
+    """Rate of the lookup tables over that of the rest. The recipe's own is for tables of a quarter of the width; for
+    SASRec's, of the whole width, 4 is better than 8 and 16 on generated logs and New York's check-ins."""
     num_params = num_params_total = 0
     val_loss = math.nan
     """Cross-entropy on the validation split in nats, known after `fit`."""

@@ -5,6 +5,7 @@ last.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,13 +46,22 @@ def write_page(out: Path, page: Page, content: Any) -> Path:
     """Write the three files into `out` and return the path of the HTML.
 
     Args:
-        content: Plain JSON values: the same numbers for programs.
+        content: Plain JSON values: the same numbers for programs. What is no finite number is written as null.
     """
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     replace_file(out / f"{page.stem}.json", text)
     replace_file(out / f"{page.stem}.md", _render("page.md.j2", page))
     replace_file(out / f"{page.stem}.html", _render("page.html.j2", page))
     return out / f"{page.stem}.html"
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON values with null for each number that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _render(template: str, page: Page) -> str:

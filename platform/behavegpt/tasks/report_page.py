@@ -32,7 +32,7 @@ def write_comparison(out: Path, comparison: Comparison) -> Path:
             (human(comparison.num_users), "users"),
             (f"{len(comparison.behaviors.values):,}", "behaviours"),
         ],
-        sections=[_figures(comparison), _verdicts(comparison), _tail(comparison), _calibration()],
+        sections=[_figures(comparison), *_verdicts(comparison), _tail(comparison), _calibration()],
         drawings=draw(comparison),
         captions=CAPTIONS,
     )
@@ -56,21 +56,24 @@ def _figures(comparison: Comparison) -> Section:
     )
 
 
-def _verdicts(comparison: Comparison) -> Section:
+def _verdicts(comparison: Comparison) -> list[Section]:
     """Set each model against every other system, in the figures that rank, weigh and balance."""
-    others = [found for found in comparison.rows if not found.row.is_model]
     rows = []
     for model in (found for found in comparison.rows if found.row.is_model):
-        for other in others:
+        for other in (found for found in comparison.rows if found is not model):
             for metric in ("ndcg@3", "rec_w", "rec_m"):
                 gap = difference(model, other, metric)
                 numbers = (f"{value:+.4f}" for value in (gap.mean, gap.low, gap.high))
                 rows.append((model.row.name, COLUMNS[metric], f"{verdict(gap)} {other.row.name}", *numbers))
-    return Section(
-        title="The model against each system",
-        text=("Differences of the same users: an interval on one side of 0 tells the two apart.",) if rows else (),
-        grids=(Grid(columns=("model", "figure", "verdict", "difference", "from", "to"), rows=rows),),
-    )
+    if not rows:
+        return []
+    return [
+        Section(
+            title="The model against each system",
+            text=("Differences of the same users: an interval on one side of 0 tells the two apart.",),
+            grids=(Grid(columns=("model", "figure", "verdict", "difference", "from", "to"), rows=rows),),
+        )
+    ]
 
 
 def _tail(comparison: Comparison) -> Section:
@@ -84,14 +87,16 @@ def _tail(comparison: Comparison) -> Section:
         (ranks, share, *(f"{recall[group].mean():.4f}" for recall in recalls.values()))
         for (ranks, share), group in zip(groups, class_groups(comparison), strict=True)
     ]
-    listed = list(zip(comparison.behaviors.values, comparison.behaviors.counts, strict=True))[:MAX_CLASSES]
+    listed = list(zip(comparison.behaviors.values, comparison.behaviors.counts, strict=True))
+    more = len(listed) - MAX_CLASSES
+    cut = (f"The table ends at rank {MAX_CLASSES}; {STEM}.json has {more:,} behaviours more.",) if more > 0 else ()
     by_class = [
         (shown(value), percent(count, total), *(f"{recall[FIRST_BEHAVIOR + i]:.4f}" for recall in recalls.values()))
-        for i, (value, count) in enumerate(listed)
+        for i, (value, count) in enumerate(listed[:MAX_CLASSES])
     ]
     return Section(
         title="From head to tail",
-        text=("Recall, mean over runs; the second column is the share of the training split.",),
+        text=("Recall, mean over runs; the second column is the share of the training split.", *cut),
         figures=("groups",),
         grids=(
             Grid(columns=("ranks", "share", *recalls), rows=by_group),

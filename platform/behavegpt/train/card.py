@@ -3,6 +3,7 @@
 In: the record in its config.json. Out: Markdown.
 """
 
+from pathlib import Path
 from typing import Any
 
 from behavegpt.model.config import ModelConfig
@@ -47,7 +48,7 @@ def card_text(record: dict[str, Any]) -> str:
         "",
         "## Metrics",
         "",
-        *_metric_lines(record["result"]),
+        *_metric_lines(record),
         "",
         "## Limits",
         "",
@@ -73,13 +74,16 @@ def card_text(record: dict[str, Any]) -> str:
 def _prior_lines(record: dict[str, Any]) -> list[str]:
     if strength := record["prior_correction"]:
         return [f"- class prior corrected to the training split's, {strength:g} of the way (1 is in full)"]
-    note = shift_note(record)
+    note = shift_note(Path("config.json"), record)
     return [f"- {note}"] if note else []
 
 
-def _metric_lines(result: dict[str, Any] | None) -> list[str]:
+def _metric_lines(record: dict[str, Any]) -> list[str]:
+    result = record["result"]
+    if result is None and record["prior_correction"]:
+        return ["Measured before the correction alone; jobs/evaluate.py measures these weights."]
     if result is None:
-        return ["The validation loss of these weights was not measured; jobs/evaluate.py does."]
+        return ["A checkpoint on the way: its validation loss was not measured."]
     return [
         f"- validation loss {result['loss']:.4f} +- {result['loss_stderr']:.4f} nats per target (plain cross-entropy)",
         f"- {result['num_events']:,} unique training targets, {result['flops']:.3g} training FLOPs",

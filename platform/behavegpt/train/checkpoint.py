@@ -23,6 +23,7 @@ from torch import Tensor
 
 from behavegpt.errors import InputError
 from behavegpt.files import fsync, sha256_of
+from behavegpt.model.config import FORMAT
 from behavegpt.train.checkpoint_manifest import LOOP_NAME, checksum, read_checkpoint_manifest
 from behavegpt.train.distributed import barrier, rank
 from behavegpt.train.engine import Engine
@@ -120,7 +121,8 @@ class CheckpointStore:
             save_file(loop_state, partial / LOOP_NAME)
             paths = sorted(partial.iterdir())
             files = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in paths}
-            content = {"name": name, "cursor": cursor, "fork": fork, **self.identity.record(), "files": files}
+            content = {"name": name, "model_format": FORMAT, "cursor": cursor, "fork": fork}
+            content |= {**self.identity.record(), "files": files}
             text = json.dumps({**content, "checksum": checksum(content)}, indent=1)
             (partial / MANIFEST_NAME).write_text(text, encoding="utf-8")
             for path in [*partial.iterdir(), partial]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from behavegpt.data.manifest import Manifest
+from behavegpt.model.config import FORMAT, other_format
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.identity import differences, identity_of
 from behavegpt.train.record import MANIFEST_NAME
@@ -32,12 +33,14 @@ def resume_problems(job: TrunkJob, manifest: Manifest) -> list[str]:
 def read_checkpoint_manifest(path: Path) -> dict[str, Any] | str:
     """Return the manifest of the checkpoint at `path`, or why there is none that can be trusted to be whole."""
     try:
-        content = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
         if content.pop("checksum") != checksum(content):
             return "its manifest is damaged"
         names = [str(name) for name in content["files"]]
         if LOOP_NAME not in names or any(Path(name).name != name for name in names):
             return "its manifest lists other files than a checkpoint has"
+        if (found := content.get("model_format", 1)) != FORMAT:
+            return f"its weights are of {other_format(found)}"
         if not _is_typed(content):
             return "its manifest has a value of another type"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

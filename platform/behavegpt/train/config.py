@@ -27,7 +27,7 @@ class TrainConfig:
     learning_rate: float
     """Peak rate of matrices and vectors."""
     embedding_lr_factor: float = 4.0
-    """Rate of the lookup tables over the peak rate: an id gets a gradient only when it occurs."""
+    """Rate of the lookup tables over the peak rate; the recipe sets its own."""
     warmup_steps: int = 20
     decay_share: float = 0.2
     """The last share of a cell's events, over which the rate falls linearly to zero (wsd)."""

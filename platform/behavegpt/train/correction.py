@@ -14,7 +14,7 @@ from torch import Tensor
 
 from behavegpt.data.manifest import Manifest
 from behavegpt.errors import InputError
-from behavegpt.loss.config import UNSHIFTED_LOSSES, kind_of, read_loss
+from behavegpt.loss.config import UNSHIFTED_LOSSES, is_plain, read_loss
 from behavegpt.loss.counts import count_targets
 from behavegpt.loss.prior import correct_prior, trained_prior
 from behavegpt.train.checkpoint_manifest import LOOP_NAME
@@ -55,16 +55,23 @@ def corrected_weights(
     return {**weights, BIAS: correct_prior(weights[BIAS], trained_G, wanted_G, strength)}
 
 
-def shift_note(record: Mapping[str, Any]) -> str | None:
+def shift_note(path: Path, record: Mapping[str, Any]) -> str | None:
     """Return what a user of a model's probabilities should know of its class prior; None where it is the data's.
 
     Args:
+        path: Of the record, for messages.
         record: What a checkpoint or config.json says of the training; what it leaves out is not known.
+
+    Raises:
+        InputError: What it says of the loss is no loss.
     """
-    loss = (record.get("train") or {}).get("loss")
-    if loss is None or record.get("prior_correction") == 1 or loss.get("kind") in map(kind_of, UNSHIFTED_LOSSES):
+    train = record.get("train", {})
+    loss = read_loss(path, train.get("loss") if isinstance(train, dict) else train)
+    strength = record.get("prior_correction", 0.0)
+    if loss is None or isinstance(loss, UNSHIFTED_LOSSES) or is_plain(loss) or strength == 1:
         return None
+    left = f", of which {strength:g} was taken out" if strength else ""
     return (
-        f"note: trained with {loss.get('kind')}, so its probabilities favour some behaviours beyond their frequency; "
+        f"note: trained with {loss.kind}, so its probabilities favour some behaviours beyond their frequency{left}; "
         f"jobs/export.py {FLAG} 1 takes that out"
     )

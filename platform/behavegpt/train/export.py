@@ -19,13 +19,14 @@ from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.vocab import read_vocabulary
 from behavegpt.errors import InputError
 from behavegpt.files import fsync, sha256_of
+from behavegpt.model.config import FORMAT
 from behavegpt.schema import VOCABULARIES
 from behavegpt.train.card import card_text
 from behavegpt.train.checkpoint_manifest import read_checkpoint_manifest
 from behavegpt.train.correction import corrected_weights
 from behavegpt.train.lora import merged
 from behavegpt.train.record import MANIFEST_NAME
-from behavegpt.train.saved import CONFIG_NAME, FORMAT, VOCABULARY_NAME, WEIGHTS_NAME, model_config, read_saved
+from behavegpt.train.saved import CONFIG_NAME, VOCABULARY_NAME, WEIGHTS_NAME, model_config, read_saved
 from behavegpt.train.state import PATTERN, state_problem, state_shapes
 from behavegpt.train.trainable import Trainable, read_trainable
 

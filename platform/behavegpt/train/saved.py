@@ -15,14 +15,12 @@ from safetensors.torch import load_file
 
 from behavegpt.errors import InputError, did_you_mean
 from behavegpt.files import sha256_of
-from behavegpt.model.config import ModelConfig
+from behavegpt.model.config import FORMAT, ModelConfig, other_format
 from behavegpt.model.sizing import count_params
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.schema import FIRST_KNOWN_ID, VOCABULARIES
 from behavegpt.train.state import parameter_shapes
 
-FORMAT = 2
-"""1 had the head without the stream's own path, whose weights mean something else."""
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 VOCABULARY_NAME = "vocabulary.json"
@@ -52,8 +50,10 @@ def read_saved(directory: Path) -> SavedModel:
         InputError: It is no finished model, or its files contradict each other.
     """
     record = _read_json(directory / CONFIG_NAME, MAX_CONFIG_BYTES)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or type(record.get("format")) is not int:
         raise InputError(f"{directory / CONFIG_NAME}: not the configuration of a model that jobs/export.py wrote")
+    if record["format"] != FORMAT:
+        raise InputError(f"{directory / CONFIG_NAME}: weights of {other_format(record['format'])}")
     model = model_config(directory / CONFIG_NAME, record.get("model"))
     weights = directory / WEIGHTS_NAME
     if problems := _weight_problems(weights, model):

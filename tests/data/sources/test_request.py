@@ -1,7 +1,8 @@
 """Flags about a log: every field of the spec can be reached, and a preset gives way to what stands beside it."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,3 +84,12 @@ def test_times_from_tomorrow_on_are_nonsense_and_wrong_dates_are_answered_in_dat
     assert find_spec_problems(spec) == ["--latest 2110-01-01: must be a date from 1971-01-02 to 2100-01-01"]
     with pytest.raises(InputError, match="--latest soon: is no date"):
         LogRequest(input=("a",), **MAPPED, latest="soon").to_spec()
+
+
+def test_places_mean_the_same_from_another_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    given = LogRequest(input=("logs/*.csv", "/abs.csv", "s3://bucket/logs"), behavior_table="apps.tsv", user="who")
+    assert given.from_root() == replace(
+        given, input=(f"{tmp_path}/logs/*.csv", "/abs.csv", "s3://bucket/logs"), behavior_table=f"{tmp_path}/apps.tsv"
+    )
+    assert LogRequest(input=("a.csv",)).from_root().behavior_table is None

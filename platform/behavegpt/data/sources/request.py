@@ -5,6 +5,7 @@ In: flags, perhaps with a preset. Out: a `LogSpec`; what its files say to it, su
 
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from behavegpt.data.sources.presets import Preset, preset_spec
@@ -76,6 +77,11 @@ class LogRequest:
     latest: str | None = None
     """Date (UTC) from which on times are nonsense; default tomorrow."""
 
+    def from_root(self) -> "LogRequest":
+        """Return the same log in words that mean the same to workers, who have another working directory."""
+        table = None if self.behavior_table is None else _from_root(self.behavior_table)
+        return replace(self, input=tuple(map(_from_root, self.input)), behavior_table=table)
+
     def to_spec(self) -> LogSpec:
         """Return the log that the flags describe.
 
@@ -119,3 +125,7 @@ def to_seconds(day: str) -> int:
     except ValueError:
         raise InputError(f"--latest {day}: is no date; allowed is one such as 2030-01-01") from None
     return int(datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp())
+
+
+def _from_root(place: str) -> str:
+    return place if "://" in place else str(Path(place).absolute())

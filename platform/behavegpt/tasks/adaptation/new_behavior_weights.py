@@ -20,11 +20,11 @@ from torch import Tensor
 from behavegpt.config import plain
 from behavegpt.data.manifest import Manifest
 from behavegpt.data.vocab import read_vocabulary
-from behavegpt.model.config import ModelConfig
+from behavegpt.model.config import FORMAT, ModelConfig
 from behavegpt.model.transformer import EMBEDDING_STD, MATRIX_STD
 from behavegpt.schema import FIRST_KNOWN_ID, OTHER_ID, VOCABULARIES
 from behavegpt.train.export import write_saved
-from behavegpt.train.saved import FORMAT, SavedModel, load_weights, read_saved, read_vocabulary_values
+from behavegpt.train.saved import SavedModel, load_weights, read_saved, read_vocabulary_values
 
 HEAD_WEIGHT, HEAD_BIAS = "head.output.weight", "head.output.bias"
 TABLES = {"location": "embeddings.location.weight", "event": "embeddings.event.weight"}

@@ -15,12 +15,12 @@ from torch import Tensor
 from behavegpt.config import config_hash, plain
 from behavegpt.data.manifest import Manifest
 from behavegpt.errors import InputError
-from behavegpt.model.config import ModelConfig
+from behavegpt.model.config import FORMAT, ModelConfig
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.tasks.ablation.runs import ERM
 from behavegpt.tasks.load import Found, names_of, read_found
 from behavegpt.train.export import write_saved
-from behavegpt.train.saved import FORMAT, read_saved
+from behavegpt.train.saved import read_saved
 from behavegpt.train.trainable import Part, part_of
 
 VOCABULARY = {"num_locations", "num_event_ids", "num_behavior_ids", "num_weekdays", "num_slots"}

@@ -74,7 +74,7 @@ def open_model(directory: Path, dataset: tuple[Path, Manifest] | None) -> Served
     model = BehaveGPT(saved.model, resolve_attention(saved.model.attention, "cpu"))
     model.load_state_dict(load_weights(saved))
     return Served(
-        model=model.eval(), values=values, sha256=saved.sha256, dataset=fingerprint, note=shift_note(saved.record)
+        model=model.eval(), values=values, sha256=saved.sha256, dataset=fingerprint, note=shift_note(path, saved.record)
     )
 
 
