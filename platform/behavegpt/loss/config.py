@@ -229,11 +229,6 @@ def is_plain(loss: Loss) -> bool:
     return getattr(loss, strength) == off[strength] and not getattr(loss, "outliers", 0)
 
 
-def kind_of(record: type[LossRecord]) -> str:
-    """Return the `kind` of a loss's records."""
-    return next(f.default for f in fields(record) if f.name == "kind")
-
-
 def read_loss(path: Path, given: Any) -> Loss | None:
     """Return the loss that a file describes; None is plain cross-entropy.
 
@@ -244,7 +239,8 @@ def read_loss(path: Path, given: Any) -> Loss | None:
         return None
     try:
         values = dict(given)
-        kind = {kind_of(record): record for record in get_args(Loss)}[values.pop("kind")]
+        kinds = {f.default: record for record in get_args(Loss) for f in fields(record) if f.name == "kind"}
+        kind = kinds[values.pop("kind")]
         if isinstance(baseline := values.get("baseline"), dict):
             values["baseline"] = ReferenceModel(path=Path(baseline["path"]), sha256=baseline["sha256"])
         return kind(**values)
