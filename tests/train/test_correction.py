@@ -107,14 +107,12 @@ def test_a_note_is_due_where_a_loss_moved_the_prior_and_not_all_was_taken_out(tm
     for loss in (Doro(eps=1.0, outliers=0.1), LogitAdjusted(), Kl(baseline=model)):
         assert f"trained with {loss.kind}" in str(note(loss))
     assert shift_note(tmp_path, {"model": {}}) is None
-    for record in (
-        {"train": "x"},
-        {"train": {"loss": "erm"}},
-        {"train": {"loss": {}}},
-        {"train": {"loss": {"kind": "x"}}},
-    ):
+    for train in ("x", {"loss": "erm"}, {"loss": {}}, {"loss": {"kind": "x"}}):
         with pytest.raises(InputError, match="does not say with which loss"):
-            shift_note(tmp_path, record)
+            shift_note(tmp_path, {"train": train})
+    for strength in ("1", None, True, 2.0, float("nan")):
+        with pytest.raises(InputError, match="prior_correction is"):
+            note(Cvar(), prior_correction=strength)
 
 
 def test_losses_of_a_corrected_model_are_not_those_of_the_checkpoint(trained, tmp_path):

@@ -63,11 +63,13 @@ def shift_note(path: Path, record: Mapping[str, Any]) -> str | None:
         record: What a checkpoint or config.json says of the training; what it leaves out is not known.
 
     Raises:
-        InputError: What it says of the loss is no loss.
+        InputError: What it says of the loss or the correction is none.
     """
     train = record.get("train", {})
     loss = read_loss(path, train.get("loss") if isinstance(train, dict) else train)
     strength = record.get("prior_correction", 0.0)
+    if type(strength) not in (int, float) or not 0 <= strength <= 1:
+        raise InputError(f"{path}: prior_correction is {strength!r}; it must be a number from 0 to 1")
     if loss is None or isinstance(loss, UNSHIFTED_LOSSES) or is_plain(loss) or strength == 1:
         return None
     left = f", of which {strength:g} was taken out" if strength else ""
