@@ -27,7 +27,7 @@ from behavegpt.tasks.generation.parts import EVENTS_NAME
 from behavegpt.tasks.generation.report import lines
 from behavegpt.tasks.generation.run import REPORT_NAME, Request, run
 from behavegpt.tasks.generation.sampling import Sampling
-from behavegpt.tasks.load import read_found, read_rows
+from behavegpt.tasks.load import read_rows
 from behavegpt.tasks.models import ModelSystem
 from behavegpt.tasks.system import System, Training
 
@@ -61,8 +61,8 @@ def main(args: Args) -> None:
         raise InputError(*(f"systems has {name!r}, which is trained; only rules are sampled from" for name in trained))
     manifest = verify_dataset(args.dataset)
     [row] = read_rows([args.model], manifest, torch.device("cpu"))
-    if note := read_found(args.model).note:
-        print(note, flush=True)
+    if row.note:
+        print(row.note, flush=True)
     [system] = row.runs
     assert isinstance(system, ModelSystem)
     assert isinstance(system.module, BehaveGPT)

@@ -9,8 +9,6 @@ import hashlib
 import json
 import os
 import runpy
-import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -228,35 +226,14 @@ def test_a_log_without_a_header_is_refused_without_an_id(
 
 
 @pytest.mark.chaos
-def lies_there(out: Path, left: str) -> bool:
-    try:
-        return any(out.parent.glob(f".{out.name}.partial/*/.work/{left}"))
-    except FileNotFoundError:
-        return False  # a folder went while it was searched
-
-
-def killed_with(job: list[str], out: Path, left: str) -> bytes:
-    """Kill the job when such a file lies in its staging folder; return what it said until then."""
-    for _ in range(10):
-        process = subprocess.Popen(job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        while process.poll() is None and not lies_there(out, left):
-            time.sleep(0.002)
-        process.kill()
-        said, _ = process.communicate(timeout=60)
-        if process.returncode == -signal.SIGKILL:
-            return said
-        # On a busy machine a stage can pass between two looks.
-        assert process.returncode == 0, said.decode()
-        shutil.rmtree(out)
-    raise AssertionError(f"{left} was never seen")
-
-
-def test_a_killed_ingest_leaves_no_id_in_its_staging_folder(logs: Path, tmp_path: Path, key_file: Path) -> None:
+def test_a_killed_ingest_leaves_no_id_in_its_staging_folder(
+    logs: Path, tmp_path: Path, key_file: Path, kill_with: Callable[[list[str], Path, str], bytes]
+) -> None:
     log = write_csv(logs / "log.csv", rows(3_000))
     out = tmp_path / "sets" / "a"
     job = command(log, out, key_file, *MAPPING, *KEPT, "--memory-gb", "0.01")
     for left in ("scattered/*.rows", "cleaned/*.rows", "spill/train/*.npy"):
-        said = killed_with(job, out, left)
+        said = kill_with(job, out, left)
         assert hits(said) == set(), said.decode()
         number, found = search(tmp_path, but=(log, key_file))
         assert number >= 2 and found == []

@@ -23,7 +23,7 @@ from behavegpt.data.manifest import read_manifest
 from behavegpt.data.sources.spec import Columns, LogSpec
 from behavegpt.data.vocab import read_vocabulary
 from behavegpt.files import sha256_of
-from behavegpt.model.config import FORMAT, for_width
+from behavegpt.model.config import WEIGHTS_FORMAT, for_width
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.schema import VOCABULARIES
 from behavegpt.tasks.prediction import pool
@@ -69,7 +69,7 @@ def model(dataset: Path, tmp_path: Path) -> Path:
     out.mkdir()
     save_file(module.state_dict(), out / "model.safetensors", metadata={"format": "pt"})
     record = {
-        "format": FORMAT,
+        "format": WEIGHTS_FORMAT,
         "model": asdict(module.config),
         "dataset": {"fingerprint": manifest.fingerprint},
         "weights_sha256": sha256_of(out / "model.safetensors"),

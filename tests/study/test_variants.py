@@ -10,7 +10,7 @@ from behavegpt.config import plain
 from behavegpt.errors import InputError
 from behavegpt.files import sha256_of
 from behavegpt.loss.config import Chi2, Cvar, Doro, Focal, Kl, Loss, ReferenceModel, SmoothedCvar
-from behavegpt.model.config import FORMAT, for_width
+from behavegpt.model.config import WEIGHTS_FORMAT, for_width
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.study.config import Variant
 from behavegpt.study.variants import LossFlags, LossName, VariantRequest
@@ -53,7 +53,7 @@ def test_a_reference_model_is_known_by_its_weights(tmp_path):
     )
     save_file(BehaveGPT(config).state_dict(), tmp_path / "model.safetensors")
     digest = sha256_of(tmp_path / "model.safetensors")
-    record = {"format": FORMAT, "model": config, "weights_sha256": digest}
+    record = {"format": WEIGHTS_FORMAT, "model": config, "weights_sha256": digest}
     (tmp_path / "config.json").write_text(json.dumps(plain(record)))
     [loss] = LossFlags(baseline_model=tmp_path).records(("kl",))
     assert loss == Kl(baseline=ReferenceModel(path=tmp_path, sha256=digest))

@@ -14,7 +14,7 @@ from behavegpt.data.manifest import read_manifest
 from behavegpt.data.vocab import read_vocabulary
 from behavegpt.errors import InputError
 from behavegpt.files import sha256_of
-from behavegpt.model.config import FORMAT, ModelConfig
+from behavegpt.model.config import WEIGHTS_FORMAT, ModelConfig
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.tasks.adaptation.new_behavior_weights import extend, extend_bias, extend_weights, source_rows
 from behavegpt.train.saved import load_model, read_saved
@@ -103,7 +103,11 @@ def exported(tmp_path: Path, generated: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     save_file(model.state_dict(), folder / "model.safetensors")
-    record = {"format": FORMAT, "model": plain(model.config), "weights_sha256": sha256_of(folder / "model.safetensors")}
+    record = {
+        "format": WEIGHTS_FORMAT,
+        "model": plain(model.config),
+        "weights_sha256": sha256_of(folder / "model.safetensors"),
+    }
     (folder / "config.json").write_text(json.dumps(record))
     (folder / "vocabulary.json").write_text(json.dumps(values))
     return folder

@@ -129,6 +129,20 @@ def test_the_page_says_what_the_terminal_says_and_loads_nothing(comparison, tmp_
     assert not re.search(r"(src|href)=.?https?:", page)
 
 
+def test_what_json_has_no_number_for_is_null(tmp_path):
+    class Certain(Fixed):
+        """Rules out every class but its guess, so that a target it misses costs infinitely many nats."""
+
+        def scores(self, batch: TargetBatch) -> np.ndarray:
+            scores = super().scores(batch)
+            return np.where(scores == scores.max(axis=1, keepdims=True), 0.0, -np.inf)
+
+    write_comparison(tmp_path, run(Row(name="certain", runs=(Certain("certain", 0.5),))))
+    [found] = json.loads((tmp_path / "evaluate.json").read_text())["systems"]
+    assert found["metrics"]["nats"]["mean"] is None
+    assert found["metrics"]["rec_w"]["mean"] == pytest.approx(0.5)
+
+
 def test_everything_is_in_the_json(comparison):
     found = to_json(comparison)
     assert [row["name"] for row in found["systems"]] == ["model", "good", "bad"]

@@ -128,6 +128,7 @@ def test_losses_of_a_corrected_model_are_not_those_of_the_checkpoint(trained, tm
     [
         (None, 1.0, "trained with plain cross-entropy, whose class prior is the data's own"),
         (Focal(), 1.0, "trained with focal"),
+        (Cvar(eps=1.0), 1.0, "trained with cvar-1, whose class prior is the data's own"),
         (Cvar(), 1.5, "--prior-correction is 1.5; it must be above 0 and at most 1"),
         (Cvar(), float("nan"), "--prior-correction is nan"),
     ],

@@ -218,15 +218,19 @@ SampleLoss = SampleCvar | Doro | Chi2Doro
 StaticLoss = LogitAdjusted | ClassBalanced | Focal | Ldam
 """A fixed function of logits and class counts."""
 Loss = DistributionLoss | SampleLoss | StaticLoss
-UNSHIFTED_LOSSES = (Focal, Ldam)
-"""Those that leave classes their frequencies, as plain cross-entropy does."""
+_PLAIN_AT = {"eps": 1, "rho": 0, "tau": 0, "beta": 0}
+"""Value at which a loss with this number is plain cross-entropy, exactly, as long as it drops no outliers."""
 
 
-def is_plain(loss: Loss) -> bool:
-    """Return whether a loss is switched off: plain cross-entropy, exactly."""
-    off = {"eps": 1, "rho": 0, "tau": 0, "beta": 0, "gamma": 0, "margin": 0}
-    strength = next(name for name in off if hasattr(loss, name))
-    return getattr(loss, strength) == off[strength] and not getattr(loss, "outliers", 0)
+def shifts_prior(loss: Loss | None) -> bool:
+    """Return whether a loss trains under other class frequencies than the data's; None is plain cross-entropy.
+
+    Focal loss and LDAM weigh targets by more than their class: there is no other frequency to correct for.
+    """
+    if loss is None or isinstance(loss, Focal | Ldam):
+        return False
+    name = next(name for name in _PLAIN_AT if hasattr(loss, name))
+    return getattr(loss, name) != _PLAIN_AT[name] or getattr(loss, "outliers", 0) > 0
 
 
 def read_loss(path: Path, given: Any) -> Loss | None:

@@ -153,4 +153,6 @@ def _row(name: str, group: Sequence[Found], device: torch.device) -> Row:
         model.load_state_dict(found.weights)
         runs.append(ModelSystem(name, model.to(device), count_params(found.config), device))
     seeds = tuple(found.seed for found in group)
-    return Row(name=name, runs=tuple(runs), seeds=seeds, num_events=group[0].num_events, is_model=True)
+    return Row(
+        name=name, runs=tuple(runs), seeds=seeds, num_events=group[0].num_events, is_model=True, note=group[0].note
+    )

@@ -47,6 +47,8 @@ class Row:
     """Training targets of each run; None where that is all of them."""
     is_model: bool = False
     """Whether it is the model that the others are compared with."""
+    note: str | None = None
+    """What a user of its probabilities should know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

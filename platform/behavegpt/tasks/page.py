@@ -68,7 +68,7 @@ def _render(template: str, page: Page) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
-        finalize=card._escape_markdown if template.endswith(".md.j2") else None,
+        finalize=card.escape_markdown if template.endswith(".md.j2") else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

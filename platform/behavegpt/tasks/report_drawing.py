@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from behavegpt.data.card.figures import _STYLE, _new_figure, _to_svg
+from behavegpt.data.card.figures import STYLE, new_figure, to_svg
 from behavegpt.tasks.metrics import classes
 from behavegpt.tasks.next_behavior import Comparison, RowFigures
 from behavegpt.tasks.report import class_groups, group_ranks
@@ -29,13 +29,13 @@ _LEAST_PREDICTIONS = 20
 
 def draw(comparison: Comparison) -> dict[str, str]:
     """Return the SVG of each figure by name."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figures = {
             "figures": _plot_figures(comparison),
             "groups": _plot_groups(comparison),
             "calibration": _plot_calibration(comparison),
         }
-        return {name: _to_svg(figure) for name, figure in figures.items()}
+        return {name: to_svg(figure) for name, figure in figures.items()}
 
 
 def _look(comparison: Comparison, found: RowFigures) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _look(comparison: Comparison, found: RowFigures) -> dict[str, Any]:
 
 def _plot_figures(comparison: Comparison) -> Figure:
     rows = sorted(comparison.rows, key=lambda found: -found.estimates["ndcg@3"].mean)
-    figure = _new_figure(9.2, 1.0 + 0.3 * len(rows))
+    figure = new_figure(9.2, 1.0 + 0.3 * len(rows))
     panels = figure.subplots(1, len(PANELS), sharey=True)
     for axes, (metric, words) in zip(panels, PANELS.items(), strict=True):
         for y, found in enumerate(rows):
@@ -65,7 +65,7 @@ def _plot_figures(comparison: Comparison) -> Figure:
 
 
 def _plot_groups(comparison: Comparison) -> Figure:
-    figure = _new_figure(9.2, 3.4)
+    figure = new_figure(9.2, 3.4)
     axes = figure.subplots()
     groups = class_groups(comparison)
     spread = np.linspace(-0.22, 0.22, len(comparison.rows)) if len(comparison.rows) > 1 else [0.0]
@@ -88,7 +88,7 @@ def _plot_groups(comparison: Comparison) -> Figure:
 
 
 def _plot_calibration(comparison: Comparison) -> Figure:
-    figure = _new_figure(5.4, 4.6)
+    figure = new_figure(5.4, 4.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.9)
     for found in comparison.rows:

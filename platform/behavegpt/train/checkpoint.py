@@ -23,7 +23,7 @@ from torch import Tensor
 
 from behavegpt.errors import InputError
 from behavegpt.files import fsync, sha256_of
-from behavegpt.model.config import FORMAT
+from behavegpt.model.config import WEIGHTS_FORMAT
 from behavegpt.train.checkpoint_manifest import LOOP_NAME, checksum, read_checkpoint_manifest
 from behavegpt.train.distributed import barrier, rank
 from behavegpt.train.engine import Engine
@@ -121,7 +121,7 @@ class CheckpointStore:
             save_file(loop_state, partial / LOOP_NAME)
             paths = sorted(partial.iterdir())
             files = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in paths}
-            content = {"name": name, "model_format": FORMAT, "cursor": cursor, "fork": fork}
+            content = {"name": name, "model_format": WEIGHTS_FORMAT, "cursor": cursor, "fork": fork}
             content |= {**self.identity.record(), "files": files}
             text = json.dumps({**content, "checksum": checksum(content)}, indent=1)
             (partial / MANIFEST_NAME).write_text(text, encoding="utf-8")

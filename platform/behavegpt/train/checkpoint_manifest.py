@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from behavegpt.data.manifest import Manifest
-from behavegpt.model.config import FORMAT, other_format
+from behavegpt.model.config import WEIGHTS_FORMAT, other_format
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.identity import differences, identity_of
 from behavegpt.train.record import MANIFEST_NAME
@@ -39,7 +39,7 @@ def read_checkpoint_manifest(path: Path) -> dict[str, Any] | str:
         names = [str(name) for name in content["files"]]
         if LOOP_NAME not in names or any(Path(name).name != name for name in names):
             return "its manifest lists other files than a checkpoint has"
-        if (found := content.get("model_format", 1)) != FORMAT:
+        if (found := content.get("model_format", 1)) != WEIGHTS_FORMAT:
             return f"its weights are of {other_format(found)}"
         if not _is_typed(content):
             return "its manifest has a value of another type"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from behavegpt.data.manifest import Manifest
 from behavegpt.errors import InputError
-from behavegpt.loss.config import UNSHIFTED_LOSSES, is_plain, read_loss
+from behavegpt.loss.config import read_loss, shifts_prior
 from behavegpt.loss.counts import count_targets
 from behavegpt.loss.prior import correct_prior, trained_prior
 from behavegpt.train.checkpoint_manifest import LOOP_NAME
@@ -46,8 +46,8 @@ def corrected_weights(
     if not 0 < strength <= 1:
         raise InputError(f"{FLAG} is {strength}; it must be above 0 and at most 1")
     loss = read_loss(checkpoint / MANIFEST_NAME, content["recipe"]["train"]["loss"])
-    if loss is None or isinstance(loss, UNSHIFTED_LOSSES):
-        kind = "plain cross-entropy" if loss is None else loss.kind
+    if not shifts_prior(loss):
+        kind = "plain cross-entropy" if loss is None else loss.name
         raise InputError(f"{FLAG}: {checkpoint} was trained with {kind}, whose class prior is the data's own")
     counts_G = torch.from_numpy(count_targets(*dataset))
     trained_G = trained_prior(loss, counts_G, load_file(checkpoint / LOOP_NAME))
@@ -70,7 +70,7 @@ def shift_note(path: Path, record: Mapping[str, Any]) -> str | None:
     strength = record.get("prior_correction", 0.0)
     if type(strength) not in (int, float) or not 0 <= strength <= 1:
         raise InputError(f"{path}: prior_correction is {strength!r}; it must be a number from 0 to 1")
-    if loss is None or isinstance(loss, UNSHIFTED_LOSSES) or is_plain(loss) or strength == 1:
+    if loss is None or not shifts_prior(loss) or strength == 1:
         return None
     left = f", of which {strength:g} was taken out" if strength else ""
     return (

@@ -19,7 +19,7 @@ from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.vocab import read_vocabulary
 from behavegpt.errors import InputError
 from behavegpt.files import fsync, sha256_of
-from behavegpt.model.config import FORMAT
+from behavegpt.model.config import WEIGHTS_FORMAT
 from behavegpt.schema import VOCABULARIES
 from behavegpt.train.card import card_text
 from behavegpt.train.checkpoint_manifest import read_checkpoint_manifest
@@ -151,7 +151,7 @@ def _record(content: dict[str, Any], manifest: Manifest, row: dict[str, Any] | N
         for name, s in manifest.splits.items()
     }
     return {
-        "format": FORMAT,
+        "format": WEIGHTS_FORMAT,
         "model": content["recipe"]["model"],
         "vocabulary_sizes": manifest.vocabulary_sizes,
         "dataset": {"name": manifest.name, "fingerprint": manifest.fingerprint, "splits": splits},

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from behavegpt.errors import InputError, did_you_mean
 from behavegpt.files import sha256_of
-from behavegpt.model.config import FORMAT, ModelConfig, other_format
+from behavegpt.model.config import WEIGHTS_FORMAT, ModelConfig, other_format
 from behavegpt.model.sizing import count_params
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.schema import FIRST_KNOWN_ID, VOCABULARIES
@@ -52,7 +52,7 @@ def read_saved(directory: Path) -> SavedModel:
     record = _read_json(directory / CONFIG_NAME, MAX_CONFIG_BYTES)
     if not isinstance(record, dict) or type(record.get("format")) is not int:
         raise InputError(f"{directory / CONFIG_NAME}: not the configuration of a model that jobs/export.py wrote")
-    if record["format"] != FORMAT:
+    if record["format"] != WEIGHTS_FORMAT:
         raise InputError(f"{directory / CONFIG_NAME}: weights of {other_format(record['format'])}")
     model = model_config(directory / CONFIG_NAME, record.get("model"))
     weights = directory / WEIGHTS_NAME

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from behavegpt.data.card.text import human
 from behavegpt.schema import SPLITS
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.spines.top": False,
@@ -52,7 +52,7 @@ BASELINE_NAMES = {
 
 def draw(facts: dict[str, Any]) -> dict[str, str]:
     """Return the SVG of each figure by name; a figure without anything to show is left out."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figures = {
             "long_tail": _plot_long_tail(facts["long_tail"]["behaviors"], facts["splits"]),
             "rhythm": _plot_rhythm(np.array(facts["rhythm"]["events"])),
@@ -61,10 +61,10 @@ def draw(facts: dict[str, Any]) -> dict[str, str]:
             "gaps": _plot_gaps(facts["gaps"]),
             "baselines": _plot_baselines(facts),
         }
-        return {name: _to_svg(figure) for name, figure in figures.items() if figure is not None}
+        return {name: to_svg(figure) for name, figure in figures.items() if figure is not None}
 
 
-def _to_svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
     """Return the figure as one <svg> element without prolog, metadata or date."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
@@ -106,7 +106,7 @@ def _plot_rhythm(events: np.ndarray) -> Figure | None:
     """Draw events by weekday and half hour: above the mean day, below every day of the week."""
     if events.sum() == 0:
         return None
-    figure = _new_figure(7.4, 3.9)
+    figure = new_figure(7.4, 3.9)
     day, week = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.25))
     share = 100 * events / events.sum()
     edges = np.arange(events.shape[1] + 1) / 2
@@ -159,7 +159,7 @@ def _plot_users(histogram: list[dict[str, int]], lengths: dict[str, list[int]]) 
     """Draw how many events users have, and how many events windows have."""
     if not histogram:
         return None
-    figure = _new_figure(7.4, 2.6)
+    figure = new_figure(7.4, 2.6)
     users, windows = figure.subplots(1, 2)
     used = histogram[next(i for i, entry in enumerate(histogram) if entry["users"]) :]
     edges = [entry["from"] for entry in used] + [used[-1]["to"] + 1]
@@ -221,14 +221,14 @@ def _bars(axes: Axes, names: list[str], values: list[float], labels: list[str]) 
     axes.set_xlim(0, 1.08 * max(values))
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout=None)
     FigureCanvasAgg(figure)
     return figure
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = _new_figure(width, height)
+    figure = new_figure(width, height)
     return figure, figure.subplots()
 
 

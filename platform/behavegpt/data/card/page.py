@@ -52,7 +52,7 @@ def render(template: str, facts: Facts, drawings: dict[str, str]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
-        finalize=_escape_markdown if template.endswith(".md.j2") else None,
+        finalize=escape_markdown if template.endswith(".md.j2") else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -68,7 +68,7 @@ def render(template: str, facts: Facts, drawings: dict[str, str]) -> str:
     )
 
 
-def _escape_markdown(value: Any) -> Any:
+def escape_markdown(value: Any) -> Any:
     """Return a value that stays text in a Markdown table: no markup, link, column or line of its own."""
     from markupsafe import Markup
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from behavegpt.data.card.figures import _STYLE, _figure, _new_figure, _to_svg
+from behavegpt.data.card.figures import STYLE, _figure, new_figure, to_svg
 from behavegpt.tasks.ablation.compare import Ablation, Interval, difference, groups, mean_recall, over_seeds
 from behavegpt.tasks.ablation.runs import ALONG, AS_TRAINED, PATH, TO_DATA
 from behavegpt.tasks.ablation.text import JUDGED, STAGES
@@ -29,13 +29,13 @@ CAPTIONS = {
 
 def draw(ablation: Ablation) -> dict[str, str]:
     """Return the SVG of each figure by name."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figures = {
             "differences": _plot_differences(ablation),
             "groups": _plot_groups(ablation),
             "path": _plot_path(ablation),
         }
-        return {name: _to_svg(figure) for name, figure in figures.items() if figure is not None}
+        return {name: to_svg(figure) for name, figure in figures.items() if figure is not None}
 
 
 def _look(index: int) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _plot_differences(ablation: Ablation) -> Figure | None:
     erm, *others = ablation.losses
     if not others:
         return None
-    figure = _new_figure(9.2, 1.0 + 0.46 * len(others))
+    figure = new_figure(9.2, 1.0 + 0.46 * len(others))
     panels = figure.subplots(1, len(JUDGED), sharey=True)
     for axes, (metric, words) in zip(panels, JUDGED.items(), strict=True):
         for row, loss in enumerate(others):
@@ -76,7 +76,7 @@ def _whisker(axes: Axes, interval: Interval, y: float, color: str, width: float)
 def _plot_groups(ablation: Ablation) -> Figure:
     """Draw recall by parts of the behaviours: above every loss's, below the others' less plain cross-entropy's."""
     parts = groups(ablation)
-    figure = _new_figure(9.2, 5.4)
+    figure = new_figure(9.2, 5.4)
     above, below = figure.subplots(2, 1, sharex=True)
     plain = [mean_recall(ablation.losses[0].as_trained, part) for part in parts]
     spread = np.linspace(-0.26, 0.26, len(ablation.losses))

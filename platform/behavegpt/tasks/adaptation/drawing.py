@@ -6,7 +6,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from behavegpt.data.card.figures import _STYLE, _new_figure, _to_svg
+from behavegpt.data.card.figures import STYLE, new_figure, to_svg
 from behavegpt.tasks.adaptation.cross_domain import CrossDomain, against, scratch_of
 from behavegpt.tasks.adaptation.text import JUDGED
 from behavegpt.tasks.adaptation.ways import SCRATCH, WAYS
@@ -28,9 +28,9 @@ CAPTIONS = {
 
 def draw(found: CrossDomain) -> dict[str, str]:
     """Return the SVG of each figure by name."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figures = {"sizes": _plot_sizes(found), "differences": _plot_differences(found)}
-        return {name: _to_svg(figure) for name, figure in figures.items() if figure is not None}
+        return {name: to_svg(figure) for name, figure in figures.items() if figure is not None}
 
 
 def _look(found: CrossDomain, name: str) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def _plot_sizes(found: CrossDomain) -> Figure | None:
     """Draw each figure that is judged over the data size; None without a finished run."""
     if not found.sizes:
         return None
-    figure = _new_figure(9.2, 3.6)
+    figure = new_figure(9.2, 3.6)
     panels = figure.subplots(1, len(JUDGED))
     for axes, (metric, words) in zip(panels, JUDGED.items(), strict=True):
         for index, name in enumerate(found.lines):
@@ -79,7 +79,7 @@ def _plot_differences(found: CrossDomain) -> Figure | None:
     others = [row for row in found.sizes[-1].rows if row.row.name != SCRATCH] if scratch else []
     if scratch is None or not others:
         return None
-    figure = _new_figure(9.2, 1.0 + 0.34 * len(others))
+    figure = new_figure(9.2, 1.0 + 0.34 * len(others))
     panels = figure.subplots(1, len(JUDGED), sharey=True)
     for axes, (metric, words) in zip(panels, JUDGED.items(), strict=True):
         for at, row in enumerate(others):

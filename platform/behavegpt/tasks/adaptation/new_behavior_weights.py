@@ -20,7 +20,7 @@ from torch import Tensor
 from behavegpt.config import plain
 from behavegpt.data.manifest import Manifest
 from behavegpt.data.vocab import read_vocabulary
-from behavegpt.model.config import FORMAT, ModelConfig
+from behavegpt.model.config import WEIGHTS_FORMAT, ModelConfig
 from behavegpt.model.transformer import EMBEDDING_STD, MATRIX_STD
 from behavegpt.schema import FIRST_KNOWN_ID, OTHER_ID, VOCABULARIES
 from behavegpt.train.export import write_saved
@@ -49,7 +49,7 @@ def extend(saved: SavedModel, dataset: Path, manifest: Manifest, counts_V: np.nd
     weights = extend_weights(load_weights(saved), rows, counts_V, seed)
     config = extended_config(saved.model, manifest)
     record = {
-        "format": FORMAT,
+        "format": WEIGHTS_FORMAT,
         "model": plain(config),
         "vocabulary_sizes": manifest.vocabulary_sizes,
         "dataset": {"name": manifest.name, "fingerprint": manifest.fingerprint},

@@ -15,7 +15,7 @@ from torch import Tensor
 from behavegpt.config import config_hash, plain
 from behavegpt.data.manifest import Manifest
 from behavegpt.errors import InputError
-from behavegpt.model.config import FORMAT, ModelConfig
+from behavegpt.model.config import WEIGHTS_FORMAT, ModelConfig
 from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.tasks.ablation.runs import ERM
 from behavegpt.tasks.load import Found, names_of, read_found
@@ -105,7 +105,7 @@ def write_start(
     """
     weights = starting_weights(source, model, takes, seed)
     record = {
-        "format": FORMAT,
+        "format": WEIGHTS_FORMAT,
         "model": plain(model) | {"attention": "auto"},
         "vocabulary_sizes": manifest.vocabulary_sizes,
         "dataset": {"name": manifest.name, "fingerprint": manifest.fingerprint},
