@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -89,15 +90,46 @@ def test_a_block_that_takes_the_interrupt_for_a_wish_is_one_that_was_left(raylet
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_a_dead_ray_raises_is_an_outage_and_what_a_live_one_raises_is_not(raylet):
+def test_what_a_live_ray_raises_is_what_it_was(raylet):
     with pytest.raises(ValueError, match="a bug"), while_ray_lives():
         raise ValueError("a bug")
     with pytest.raises(KeyboardInterrupt), while_ray_lives():
         raise KeyboardInterrupt
-    with pytest.raises(OutageError) as caught, while_ray_lives():
+
+
+def lose(raylet: socket.socket, pause_s: float = 0.0) -> None:
+    """Let Ray die under a block, which then says so by itself."""
+    with while_ray_lives():
         raylet.close()
+        time.sleep(pause_s)
         raise RuntimeError("no connection")
+
+
+def test_what_a_dead_ray_raises_is_an_outage_in_a_thread_that_cannot_be_interrupted(raylet):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(OutageError) as caught:
+        pool.submit(lose, raylet).result()
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_an_interrupt_that_is_on_its_way_when_the_block_ends_is_no_users(raylet, monkeypatch):
+    """It comes while the outage is being told, or while the watch is being ended."""
+    sent = threading.Event()
+
+    def kill_late(thread: int, number: int) -> None:
+        time.sleep(0.3)
+        sent.set()
+        signal.pthread_kill(thread, number)
+
+    signals = SimpleNamespace(**{name: getattr(signal, name) for name in dir(signal)} | {"pthread_kill": kill_late})
+    monkeypatch.setattr(alive, "signal", signals)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(OutageError):
+            lose(raylet, 0.2)
+        assert sent.is_set()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_nothing_happens_to_a_block_while_ray_lives(raylet):

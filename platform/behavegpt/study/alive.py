@@ -48,47 +48,69 @@ def while_ray_lives() -> Iterator[None]:
     """
     node = ray.get_runtime_context().get_node_id()
     [raylet] = [str(n["RayletSocketName"]) for n in ray.nodes() if n["NodeID"] == node]
-    left, over, lost, caller = threading.Event(), threading.Event(), threading.Event(), threading.get_ident()
-
-    def watch() -> None:
-        while _listens(raylet):
-            if over.wait(LOOK_EVERY_S):
-                return
-        lost.set()
-        for looks in range(LAST_LOOKS):
-            if not left.is_set():
-                if looks == INTERRUPTS:
-                    break
-                # Tune takes the first one for a wish, and the second one as it is.
-                signal.pthread_kill(caller, signal.SIGINT)
-            if over.wait(LOOK_EVERY_S):
-                return
-        abandon(DIED)
-
+    watch = _Watch(raylet, threading.get_ident())
     # Only the main thread can be interrupted; in another one Ray's own errors must do.
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=watch.look, daemon=True)
     if main:
         if not callable(before):  # a shell's background jobs ignore Ctrl-C
             signal.signal(signal.SIGINT, signal.default_int_handler)
         thread.start()
     try:
-        yield
-        if lost.is_set():
-            raise KeyboardInterrupt  # Tune took it for a wish, and came back
+        try:
+            yield
+            if watch.lost.is_set():
+                raise KeyboardInterrupt  # Tune took it for a wish, and came back
+        finally:
+            watch.leave()
     except (Exception, KeyboardInterrupt) as error:
-        left.set()
-        if lost.is_set() or not _listens(raylet):
+        watch.leave()  # again, where it was interrupted
+        if watch.lost.is_set() or not _listens(raylet):
             # Else Tune asks it to forget what it was told when Python exits, for a minute, and Ray ends the process.
             ray.shutdown()
             raise OutageError(DIED) from error
         raise
     finally:
-        over.set()
+        watch.over.set()
         if main:
             thread.join()
             signal.signal(signal.SIGINT, before)
+
+
+class _Watch:
+    """Looks whether Ray's process is there, and interrupts the thread that waits for it once it is not."""
+
+    def __init__(self, raylet: str, caller: int) -> None:
+        self._raylet, self._caller = raylet, caller
+        self._leaving = threading.Lock()
+        self._left = threading.Event()
+        self.lost = threading.Event()
+        """Ray is dead."""
+        self.over = threading.Event()
+        """Nobody needs to look any more."""
+
+    def look(self) -> None:
+        """Look until it is over; end the process when its thread cannot be interrupted, or takes leave for too long."""
+        while _listens(self._raylet):
+            if self.over.wait(LOOK_EVERY_S):
+                return
+        self.lost.set()
+        for looks in range(LAST_LOOKS):
+            with self._leaving:
+                if not self._left.is_set():
+                    if looks == INTERRUPTS:
+                        break
+                    # Tune takes the first one for a wish, and the second one as it is.
+                    signal.pthread_kill(self._caller, signal.SIGINT)
+            if self.over.wait(LOOK_EVERY_S):
+                return
+        abandon(DIED)
+
+    def leave(self) -> None:
+        """Ask for no more interrupts; one that is on its way comes here."""
+        with self._leaving:
+            self._left.set()
 
 
 def _listens(path: str) -> bool:
