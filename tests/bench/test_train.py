@@ -12,15 +12,12 @@ import pytest
 from behavegpt.bench import profile as profiling
 from behavegpt.bench import train as bench
 from behavegpt.bench.bare import BareLoop, measure_bare, own_products
-from behavegpt.bench.turns import Turns
+from behavegpt.bench.train_figures import worker_figures
+from behavegpt.bench.turns import Turns, sides_of
 from behavegpt.model.sizing import count_params, flops_per_window
 from behavegpt.study.recipe import BATCH_RAMP
 
 JOB = Path(__file__).parents[2] / "jobs" / "benchmark.py"
-
-
-def sides_of(path: Path, num_sides: int, rounds: int) -> list[Turns]:
-    return [Turns(path=path, index=i, num_sides=num_sides, rounds=rounds) for i in range(num_sides)]
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +75,9 @@ def test_a_turn_ends_when_the_loop_asks_for_the_step_after_it(tmp_path: Path):
     stream = bench.in_turns(tables, turns, 1, 2, step_s, leads=True)
     ended = []
     for _ in stream:
-        ended.append(turns.path.read_text() if turns.path.exists() else "0")
+        ended.append(int.from_bytes(turns.path.read_bytes()))
         time.sleep(0.01)
-    assert ended == ["0", "0", "1", "1", "2"]
+    assert ended == [0, 0, 1, 1, 2]
     assert [s >= 0.01 for s in step_s] == [True, True]
 
 
@@ -96,7 +93,7 @@ def test_the_bare_side_measures_every_turn(tmp_path: Path, log: Path):
         "peak": 1,
     }
     assert min(min(values) for values in found.values()) > 0
-    assert turns.path.read_text() == "2"
+    turns.wait_for_all()  # for at most as long as the test may take
 
 
 def test_own_products_are_those_of_the_linear_layers(log: Path, monkeypatch: pytest.MonkeyPatch):
@@ -169,3 +166,12 @@ def test_the_batch_of_each_size_is_the_recipes_at_ten_events_a_parameter(log: Pa
     for size, windows in bench.WINDOWS.items():
         num_params = count_params(bench.model_of(size, log)).non_embedding
         assert max(batch for since, batch in BATCH_RAMP if since <= 10 * num_params) == windows
+
+
+def test_two_workers_are_compared_with_one_by_the_bare_loop_beside_each():
+    """The machine was twice as slow while the two worked; their first turns do not count."""
+    one = {"step_s": [9.0, 2.0, 2.0, 2.0]}, {"step_s": [1.0, 2.5, 2.5, 2.5]}
+    two = {"step_s": [9.0, 4.0, 4.0, 4.0]}, {"step_s": [1.0, 2.5, 9.0, 2.5]}
+    [figure] = worker_figures("4.8M", one, two)
+    assert (figure.ours, figure.other) == ("1.60 bare loops", "0.80 bare loops, one worker")
+    assert figure.value == pytest.approx(2.0)

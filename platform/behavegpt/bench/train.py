@@ -1,8 +1,8 @@
 """Training speed: the bare torch loop against matrix products, and the platform's full path against the bare loop.
 
-In: sizes of the model. Out: figures. For each size the sides are processes that work in turns on one machine: the bare
-loop (with matrix products before each of its turns), and `train_trunk` in Ray Train worker groups of one worker and,
-at the largest size, of two, each worker with one thread, fed by Ray Data, with DeepSpeed's engine. A turn is a few
+In: sizes of the model. Out: figures. For each size two sides work in turns on one machine: the bare loop (with matrix
+products before each of its turns), and `train_trunk` in a Ray Train worker group of one worker, then, at the largest
+size, of two, each worker with one thread, fed by Ray Data, with DeepSpeed's engine. A turn is a few
 steps; the first one of each side is not counted. While a side waits, Ray Data may read ahead for it: a read is some
 hundredth of a step.
 
@@ -15,9 +15,10 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ import torch
 from behavegpt.bench.alone import peak_bytes, run_alone
 from behavegpt.bench.figures import Figure
 from behavegpt.bench.train_figures import limit_figures, path_figures, worker_figures
-from behavegpt.bench.turns import Turns
+from behavegpt.bench.turns import Turns, sides_of
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.stream import ray_tables
 from behavegpt.data.synthetic.config import GeneratorConfig
@@ -49,6 +50,8 @@ TURN_S = 0.8
 FLOPS_PER_S = 6e10
 """Of a CPU's thread, to choose how many steps a turn has; nothing is computed from it."""
 GPU_STEPS = 20
+FOUND = "found.json"
+"""What a worker group writes."""
 
 
 def compare_training(
@@ -69,15 +72,13 @@ def compare_training(
     if needs_ray:
         _start_ray()
     for size, steps in turns.items():
-        groups = (1,) if "path" in parts or (size == LARGEST and "workers" in parts) else ()
-        groups += (2,) if size == LARGEST and "workers" in parts and not gpu else ()
-        model = model_of(size, dataset)
-        (work / size).mkdir()
-        batch = batches[size]
-        bare, *trained = _measure(work / size, dataset, model, groups, batch, steps, rounds, gpu)
+        model, batch = model_of(size, dataset), batches[size]
+        measure = partial(_measure, work / size, dataset, model, batch, steps, rounds, gpu)
+        compares_workers = size == LARGEST and "workers" in parts and not gpu
+        bare, one = measure(1 if "path" in parts or compares_workers else 0)
         yield from limit_figures(size, model, bare, batch, gpu) if "limit" in parts else ()
-        yield from path_figures(size, bare, trained[0], batch) if "path" in parts else ()
-        yield from worker_figures(size, *trained) if len(groups) == 2 else ()
+        yield from path_figures(size, bare, one, batch) if "path" in parts else ()
+        yield from worker_figures(size, (bare, one), measure(2)) if compares_workers else ()
     if needs_ray:
         import ray
 
@@ -102,41 +103,36 @@ def _steps_of_a_turn(size: str, windows: int, gpu: bool) -> int:
 
 
 def _start_ray() -> None:
-    """Start a cluster of our own: it has room for all the groups that wait for their turns, whatever runs beside it."""
+    """Start a cluster of our own: it has room for a group of two and its reads, whatever runs beside it."""
     import ray
 
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     # Ray makes its workers yield to every other process; the bare loop does not.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
 
 
 def _measure(
-    work: Path,
-    dataset: Path,
-    model: ModelConfig,
-    groups: Sequence[int],
-    windows: int,
-    steps: int,
-    rounds: int,
-    gpu: bool,
-) -> list[dict[str, list[float]]]:
-    """Return what the bare loop found, then what each worker group did: seconds of a step and peak bytes."""
-    sides = [
-        Turns(path=work / "turn", index=i, num_sides=1 + len(groups), rounds=rounds) for i in range(1 + len(groups))
-    ]
+    work: Path, dataset: Path, model: ModelConfig, windows: int, steps: int, rounds: int, gpu: bool, workers: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return what the bare loop found and what a group of so many workers did, in turns: seconds and peak bytes.
+
+    One group at a time: each of Ray's processes, of which a group has ten, wakes a hundred times a second, at the
+    expense of the group that works where there is no other core.
+    """
+    work = work / f"workers-{workers}"
+    work.mkdir(parents=True)
+    bare_turns, *turns = sides_of(work / "turn", 2 if workers else 1, rounds)
     arguments = {"model": model, "dataset": dataset, "windows": windows, "steps": steps, "gpu": gpu}
     with ThreadPoolExecutor(1) as pool:
-        bare = pool.submit(run_alone, "behavegpt.bench.bare:measure_bare", turns=sides[0], **arguments)
-        if groups:
-            import ray
+        bare = pool.submit(run_alone, "behavegpt.bench.bare:measure_bare", turns=bare_turns, **arguments)
+        if not workers:
+            return bare.result().value, {}
+        import ray
 
-            train = ray.remote(num_cpus=0)(_train_group)
-            jobs = [
-                _job(work, dataset, model, windows, steps * rounds + 1, workers=workers, gpu=gpu) for workers in groups
-            ]
-            ray.get([train.remote(*one, windows, steps) for one in zip(sides[1:], jobs, strict=True)])
-        return [bare.result().value, *(json.loads((work / f"{n}.json").read_text()) for n in groups)]
+        job = _job(work, dataset, model, windows, steps * rounds + 1, workers=workers, gpu=gpu)
+        ray.get(ray.remote(num_cpus=0)(_train_group).remote(*turns, job, windows, steps))
+        return bare.result().value, json.loads((work / FOUND).read_text())
 
 
 def _job(
@@ -153,7 +149,7 @@ def _job(
         train=replace(recipe, batch_ramp=((0, windows),)),
         execution=ExecutionConfig(num_workers=workers, use_gpu=gpu, checkpoint_steps=2**31),
         dataset=dataset,
-        study_dir=work / f"workers-{workers}",
+        study_dir=work,
         cells=(Cell(cell_id="benchmark", num_events=num_windows * NUM_INPUTS, num_windows=num_windows),),
     )
 
@@ -197,8 +193,7 @@ def _work(config: dict[str, Any]) -> None:
         ray.train.torch.get_device(),
     )
     if rank == 0:
-        path = job.study_dir.parent / f"{job.trunk_id}.json"
-        path.write_text(json.dumps({"step_s": step_s, "peak": [peak_bytes()]}))
+        (job.study_dir / FOUND).write_text(json.dumps({"step_s": step_s, "peak": [peak_bytes()]}))
 
 
 def in_turns(

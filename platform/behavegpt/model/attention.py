@@ -12,6 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from behavegpt.errors import InputError
 from behavegpt.model.config import AttentionChoice, ModelConfig
+from behavegpt.model.linear import Linear
 
 try:
     from flash_attn import flash_attn_func  # pyright: ignore[reportMissingImports]
@@ -68,8 +69,8 @@ class CausalSelfAttention(nn.Module):
         self.num_heads = config.num_heads
         self.backend: Backend = backend
         self.dropout = config.dropout
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.output = nn.Linear(config.width, config.width)
+        self.qkv = Linear(config.width, 3 * config.width)
+        self.output = Linear(config.width, config.width)
 
     def forward(self, x_BID: Tensor) -> Tensor:
         """Return the update (B, I, D)."""

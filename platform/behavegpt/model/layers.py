@@ -10,6 +10,7 @@ from torch.nn.functional import gelu
 
 from behavegpt.model.attention import Backend, CausalSelfAttention
 from behavegpt.model.config import ModelConfig
+from behavegpt.model.linear import Linear
 
 
 class Lookup(nn.Embedding):
@@ -28,8 +29,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(width, 4 * width)
-        self.output = nn.Linear(4 * width, width)
+        self.hidden = Linear(width, 4 * width)
+        self.output = Linear(4 * width, width)
 
     def forward(self, x_BID: Tensor) -> Tensor:
         """Return the update (B, I, D)."""
@@ -79,8 +80,8 @@ class Head(nn.Module):
 
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(width, width)
-        self.output = nn.Linear(width, num_classes)
+        self.hidden = Linear(width, width)
+        self.output = Linear(width, num_classes)
 
     def forward(self, x_BID: Tensor) -> Tensor:
         """Return logits (B, I, V)."""

@@ -86,6 +86,9 @@ class DeepSpeedEngine:
         self._engine.set_gradient_accumulation_boundary(True)
         self.module: nn.Module = self._engine
         self._state = _state_of(deepspeed, self._engine, optimizer)
+        if self._clip_norm:
+            # DeepSpeed's own walks through all modules by name: a hundredth of a small model's step.
+            self._engine.zero_grad = optimizer.zero_grad
         if self._clip_norm and world_size() == 1:
             # There is nobody to reduce with; copying every gradient there and back is half of a small model's step.
             self._engine.enable_backward_allreduce = False
