@@ -23,8 +23,12 @@ study: head
 	eval "$$(clusters/local.sh env)" && ray job submit -- python jobs/scaling_grid.py demo
 	echo $(CURDIR)/studies/demo/report/report.html
 
+# First what needs no Ray, on all cores; then what does, test by test. A failure in the first does not spare the second.
 test: install
-	$(VENV)/bin/python -m pytest
+	failed=0; \
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not ray" --numprocesses auto --dist loadfile || failed=$$?; \
+	$(VENV)/bin/python -m pytest -m ray || failed=$$?; \
+	exit $$failed
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -8,6 +8,7 @@ from behavegpt.errors import InputError
 from behavegpt.model.sizing import count_params
 from behavegpt.train.config import ExecutionConfig, TrunkJob
 from behavegpt.train.memory import estimate_memory, micro_windows
+from behavegpt.train.trainable import Lora, Trainable
 
 
 @pytest.fixture
@@ -35,6 +36,15 @@ def test_states_by_hand(job):
     assert states(half, zero_stage=3) == (2 / 8, 2 / 8 + 4 / 8, 12 / 8)
     assert states(half, zero_stage=2, use_gpu=True, offload="optimizer") == (2, 2 / 8 + 4 / 8, 0)
     assert states(half, zero_stage=3, use_gpu=True, offload="parameters") == (0, 2 / 8 + 4 / 8, 0)
+
+
+def test_frozen_parameters_have_neither_gradients_nor_moments(job):
+    # Width 16, two blocks: low-rank updates of rank 2 have 2 x 2 x 2 x 16 in each; the norms 2 x 4 x 16 + 2 x 16.
+    moving = Trainable(parts=("norms",), lora=Lora(rank=2))
+    frozen = estimate_memory(replace(job, train=replace(job.train, trainable=moving)))
+    trained = 2 * 2 * 2 * 2 * 16 + 2 * 4 * 16 + 2 * 16
+    assert (frozen.gradients, frozen.optimizer) == (4 * trained, 8 * trained)
+    assert frozen.weights == estimate_memory(job).weights
 
 
 def test_activations_by_hand(job):

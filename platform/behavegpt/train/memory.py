@@ -15,6 +15,7 @@ from behavegpt.model.sizing import count_params
 from behavegpt.schema import NUM_INPUTS
 from behavegpt.train.config import ExecutionConfig, TrunkJob
 from behavegpt.train.record import windows_per_batch
+from behavegpt.train.trainable import count_trained
 
 PROCESS_BYTES = 600e6
 """Memory of a worker before its model: torch, ray, deepspeed. On a GPU, its context and kernels take as much."""
@@ -48,7 +49,7 @@ class Memory:
 
 
 def estimate_memory(job: TrunkJob, windows: int | None = None) -> Memory:
-    """Return a worker's memory at its largest batch.
+    """Return a worker's memory at its largest batch. Frozen parameters have neither gradients nor moments.
 
     Args:
         windows: Of a micro-batch; None takes the worker's whole share of the batch.
@@ -56,6 +57,7 @@ def estimate_memory(job: TrunkJob, windows: int | None = None) -> Memory:
     execution, bf16 = job.execution, job.train.precision == "bf16"
     counts = (job.family.count_params if job.family else count_params)(job.model)
     num_params, workers, stage = counts.total, execution.num_workers, execution.stage_label
+    trained = count_trained(job.model, job.train.trainable) if job.train.trainable else num_params
     width = 2 if bf16 else 4
     # Plain fp32 moves the model's own weights; bf16 and ZeRO move a float32 copy.
     optimizer = 8 + (4 if bf16 or stage > 0 else 0)
@@ -63,8 +65,8 @@ def estimate_memory(job: TrunkJob, windows: int | None = None) -> Memory:
     reduced = 4 / workers if stage > 0 else 4 if bf16 else 0
     return Memory(
         weights=0 if execution.offload == "parameters" else num_params * width / (workers if stage == 3 else 1),
-        gradients=num_params * (width / (workers if stage >= 2 else 1) + reduced),
-        optimizer=0 if execution.offload != "none" else num_params * optimizer / (workers if stage > 0 else 1),
+        gradients=trained * (width / (workers if stage >= 2 else 1) + reduced),
+        optimizer=0 if execution.offload != "none" else trained * optimizer / (workers if stage > 0 else 1),
         activations=activation_bytes(job.model, share_of(job) if windows is None else windows, width, execution),
     )
 

@@ -1,5 +1,6 @@
 """Kill -9 at any moment: never a directory that passes as a dataset but is none, and the next run succeeds."""
 
+import functools
 import random
 import signal
 import subprocess
@@ -79,7 +80,9 @@ def test_killed_ingests_leave_no_dataset_and_the_next_run_succeeds(command: list
 @pytest.mark.chaos
 def test_interrupted_ingest_says_so_and_leaves_nothing(command: list[str], tmp_path: Path) -> None:
     partial = tmp_path / "sets" / ".log.partial"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # What a shell starts in the background ignores Ctrl-C, and hands that down: to these tests, say.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heard)
     deadline = time.monotonic() + 60
     while not any(partial.glob("*/.work/scattered/*")):
         assert process.poll() is None and time.monotonic() < deadline
