@@ -122,16 +122,16 @@ def _measure(
     """
     work = work / f"workers-{workers}"
     work.mkdir(parents=True)
-    bare_turns, *turns = sides_of(work / "turn", 2 if workers else 1, rounds)
+    sides = sides_of(work / "turn", 2 if workers else 1, rounds)
     arguments = {"model": model, "dataset": dataset, "windows": windows, "steps": steps, "gpu": gpu}
     with ThreadPoolExecutor(1) as pool:
-        bare = pool.submit(run_alone, "behavegpt.bench.bare:measure_bare", turns=bare_turns, **arguments)
+        bare = pool.submit(run_alone, "behavegpt.bench.bare:measure_bare", turns=sides[0], **arguments)
         if not workers:
             return bare.result().value, {}
         import ray
 
         job = _job(work, dataset, model, windows, steps * rounds + 1, workers=workers, gpu=gpu)
-        ray.get(ray.remote(num_cpus=0)(_train_group).remote(*turns, job, windows, steps))
+        ray.get(ray.remote(num_cpus=0)(_train_group).remote(sides[1], job, windows, steps))
         return bare.result().value, json.loads((work / FOUND).read_text())
 
 
