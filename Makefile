@@ -23,10 +23,10 @@ study: head
 	eval "$$(clusters/local.sh env)" && ray job submit -- python jobs/scaling_grid.py demo
 	echo $(CURDIR)/studies/demo/report/report.html
 
-# First what needs no Ray, on all cores; then what does, test by test. A failure in the first does not spare the second.
+# First what needs no Ray, on up to four cores; then what does, test by test. A failure in the first does not spare the second.
 test: install
 	failed=0; \
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not ray" --numprocesses auto --dist loadfile || failed=$$?; \
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not ray" --numprocesses auto --maxprocesses 4 --dist loadfile || failed=$$?; \
 	$(VENV)/bin/python -m pytest -m ray || failed=$$?; \
 	exit $$failed
 

@@ -2,9 +2,8 @@
 
 In: sizes of the model. Out: figures. For each size two sides work in turns on one machine: the bare loop (with matrix
 products before each of its turns), and `train_trunk` in a Ray Train worker group of one worker, then, at the largest
-size, of two, each worker with one thread, fed by Ray Data, with DeepSpeed's engine. A turn is a few
-steps; the first one of each side is not counted. While a side waits, Ray Data may read ahead for it: a read is some
-hundredth of a step.
+size, of two, each worker with one thread, fed by Ray Data, with DeepSpeed's engine. A turn is a few steps; the first
+one of each side is not counted. While a side waits, Ray Data may read ahead for it: a read is some hundredth of a step.
 
 What bounds the bare loop: a step's products run at the rate of their own shapes, below that of large squares where the
 width is small; then come GELU, softmax and norms (a second to two for every three of products at width 64), and some
@@ -27,7 +26,7 @@ import torch
 
 from behavegpt.bench.alone import peak_bytes, run_alone
 from behavegpt.bench.figures import Figure
-from behavegpt.bench.train_figures import limit_figures, path_figures, worker_figures
+from behavegpt.bench.train_figures import Sides, limit_figures, path_figures, worker_figures
 from behavegpt.bench.turns import Turns, sides_of
 from behavegpt.data.manifest import read_manifest
 from behavegpt.data.stream import ray_tables
@@ -114,8 +113,8 @@ def _start_ray() -> None:
 
 def _measure(
     work: Path, dataset: Path, model: ModelConfig, windows: int, steps: int, rounds: int, gpu: bool, workers: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return what the bare loop found and what a group of so many workers did, in turns: seconds and peak bytes.
+) -> Sides:
+    """Return what the bare loop found and what a group of so many workers did, in turns; the group's is empty for 0.
 
     One group at a time: each of Ray's processes, of which a group has ten, wakes a hundred times a second, at the
     expense of the group that works where there is no other core.

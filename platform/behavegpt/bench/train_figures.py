@@ -15,7 +15,7 @@ from behavegpt.model.sizing import count_params, flops_per_window
 from behavegpt.schema import NUM_INPUTS
 
 Sides = tuple[dict[str, list[float]], dict[str, list[float]]]
-"""What the bare loop and a worker group found, turn by turn."""
+"""What the bare loop and a worker group found, turn by turn: seconds of a step, and peak bytes."""
 LIMITS = {"0.1M": ">= 0.45", "4.8M": ">= 0.7"}
 PATHS = {"0.1M": ">= 0.9", "0.8M": ">= 0.97", "4.8M": ">= 0.97"}
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from behavegpt.model.linear import Linear
 from behavegpt.model.transformer import BehaveGPT
 from behavegpt.train.trainable import Lora, Trainable, part_of
 
@@ -22,7 +23,7 @@ PAIRS = {"q": 0, "v": 2}
 """What is updated, and which third of the fused projection's rows it is."""
 
 
-class LoraProjection(nn.Linear):
+class LoraProjection(Linear):
     """A fused projection to queries, keys and values, with updates of queries and values; its own names stay."""
 
     def __init__(self, projection: nn.Linear, lora: Lora) -> None:
