@@ -59,7 +59,7 @@ def test_a_side_that_waits_for_the_dead_says_so(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("sizes", [[10], [3, 7], [1] * 10, [6, 0, 4]])
-def test_tables_are_cut_to_a_steps_rows(sizes: list[int]):
+def test_tables_are_cut_evenly(sizes: list[int]):
     column = list(range(10))
     tables, first = [], 0
     for size in sizes:
@@ -69,15 +69,15 @@ def test_tables_are_cut_to_a_steps_rows(sizes: list[int]):
     assert pieces == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_a_turn_ends_when_the_loop_asks_for_the_step_after_it(tmp_path: Path):
+def test_a_turn_is_one_table_and_ends_when_the_loop_asks_for_the_next(tmp_path: Path):
     tables = [pa.table({"x": [i]}) for i in range(5)]
     [turns], step_s = sides_of(tmp_path / "turn", 1, 2), []
     stream = bench.in_turns(tables, turns, 1, 2, step_s, leads=True)
-    ended = []
-    for _ in stream:
-        ended.append(int.from_bytes(turns.path.read_bytes()))
-        time.sleep(0.01)
-    assert ended == [0, 0, 1, 1, 2]
+    seen = []
+    for table in stream:
+        seen.append((table["x"].to_pylist(), int.from_bytes(turns.path.read_bytes())))
+        time.sleep(0.02)
+    assert seen == [([0, 1], 0), ([2, 3], 1), ([4], 2)]
     assert [s >= 0.01 for s in step_s] == [True, True]
 
 

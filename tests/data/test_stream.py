@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behavegpt.data import stream
-from behavegpt.data.batches import keep_targets, to_batch
+from behavegpt.data.batches import cut, keep_targets, to_batch
 from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.plan import ReadPlan, plan_reads
 from behavegpt.data.shards import write_dataset
@@ -239,6 +239,24 @@ def test_targets_are_the_next_behaviours_class_and_unscored_ones_are_minus_one(s
     kept = keep_targets(batch, np.array([90, 4, 3, 0]))
     assert (kept.targets >= 0).sum(axis=1).tolist() == [90, 4, 3, 0]
     assert kept.targets[2, 6:9].tolist() == batch.targets[2, 6:9].tolist()
+
+
+@pytest.mark.parametrize("tables", [[50], [7, 0, 1, 1, 41], [1] * 50, [0, 13, 37]])
+def test_a_step_that_takes_from_several_tables_keeps_every_column_with_its_window(stored, tables):
+    source = [stored.slice(first, last - first) for first, last in as_steps(tables, 5_990)]
+    batches = list(cut(source, [3, 0, 9, 20, 1, 17]))
+    empty = batches.pop(1)
+    assert len(empty.window_id) == 0 and (empty.targets == -1).all()
+    assert [len(batch.window_id) for batch in batches] == [3, 9, 20, 1, 17]
+    rows = stored.slice(5_990, 50).to_pylist()
+    assert np.concatenate([b.window_id for b in batches]).tolist() == [row["window_id"] for row in rows]
+    for name in ("weekday", "slot", "location", "event"):
+        ids = np.concatenate([batch.features[name] for batch in batches])
+        assert ids.dtype == np.int64 and ids.tolist() == [row[name][:90] for row in rows]
+    targets = [
+        [b - 1 if b and i >= row["first_target"] else -1 for i, b in enumerate(row["behavior"])][1:] for row in rows
+    ]
+    assert np.concatenate([batch.targets for batch in batches]).tolist() == targets
 
 
 def test_a_stream_that_ends_early_is_an_error(dataset):

@@ -8,6 +8,9 @@ one of each side is not counted. While a side waits, Ray Data may read ahead for
 What bounds the bare loop: a step's products run at the rate of their own shapes, below that of large squares where the
 width is small; then come GELU, softmax and norms (a second to two for every three of products at width 64), and some
 hundred calls of 5 to 10 microseconds.
+
+What bounds two workers where there are two cores: the exchange of gradients, a wait for whichever was disturbed, and
+Ray's own processes, each of which wakes a hundred times a second and has no third core to do it on.
 """
 
 import json
@@ -198,18 +201,18 @@ def _work(config: dict[str, Any]) -> None:
 def in_turns(
     tables: Iterable[pa.Table], turns: Turns, rows: int, steps: int, step_s: list[float], *, leads: bool
 ) -> Iterator[pa.Table]:
-    """Yield the tables cut to the rows of a step, so that the loop asks for one a step; take turns in between.
+    """Yield the tables cut to the rows of a turn, so that the loop asks for one a turn; wait and report in between.
 
     Args:
+        rows: Of a step.
         step_s: Gets the seconds of one step, on average over each turn.
         leads: Whether this rank ends the turns.
     """
-    pieces = cut_evenly(tables, rows)
+    pieces = cut_evenly(tables, rows * steps)
     for round_number in range(turns.rounds):
         turns.wait(round_number)
         begin = time.perf_counter()
-        for _ in range(steps):
-            yield next(pieces)
+        yield next(pieces)
         # Asked for the next table: the steps of the turn have ended.
         if torch.cuda.is_available():
             torch.cuda.synchronize()

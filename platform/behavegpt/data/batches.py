@@ -32,19 +32,21 @@ def cut(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[Batch]:
     Raises:
         RuntimeError: The tables end early: the stream did not deliver what the plan asked for.
     """
-    source = iter(tables)
-    rest: pa.Table | None = None
+    # A table becomes arrays whole, not step by step: for a small model Arrow's calls would be hundredths of a step.
+    source = map(to_batch, tables)
+    rest = empty_batch()
     for size in sizes:
         parts, missing = [], size
         while missing > 0:
-            if rest is None or rest.num_rows == 0:
-                rest = next(source, None)
-                if rest is None:
+            if len(rest.window_id) == 0:
+                following = next(source, None)
+                if following is None:
                     raise RuntimeError(f"the stream ended {missing} windows short of a step's {size}")
-            parts.append(rest.slice(0, missing))
-            rest = rest.slice(parts[-1].num_rows)
-            missing -= parts[-1].num_rows
-        yield to_batch(pa.concat_tables(parts)) if parts else empty_batch()
+                rest = following
+            parts.append(take_rows(rest, 0, missing))
+            rest = take_rows(rest, missing, None)
+            missing -= len(parts[-1].window_id)
+        yield _concatenate(parts) if parts else empty_batch()
 
 
 def to_batch(table: pa.Table) -> Batch:
@@ -62,8 +64,22 @@ def empty_batch() -> Batch:
     return Batch(features, np.full((1, NUM_INPUTS), -1, np.int64), np.zeros(0, np.uint64))
 
 
+def take_rows(batch: Batch, first: int, last: int | None) -> Batch:
+    """Return views of the windows first .. last (exclusive; None for the end)."""
+    features = {name: ids[first:last] for name, ids in batch.features.items()}
+    return Batch(features, batch.targets[first:last], batch.window_id[first:last])
+
+
 def keep_targets(batch: Batch, keep_B: np.ndarray) -> Batch:
     """Return the batch with only the first keep_B[i] targets of window i scored: a cell ends exactly at its D."""
     order = np.cumsum(batch.targets >= 0, axis=1)
     targets = np.where(order <= keep_B[:, None], batch.targets, -1)
     return Batch(batch.features, targets, batch.window_id)
+
+
+def _concatenate(parts: list[Batch]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    features = {name: np.concatenate([part.features[name] for part in parts]) for name in FEATURES}
+    targets = np.concatenate([part.targets for part in parts])
+    return Batch(features, targets, np.concatenate([part.window_id for part in parts]))

@@ -84,5 +84,5 @@ def from_table(table: pa.Table) -> Windows:
 
 def as_matrix(column: pa.ChunkedArray) -> np.ndarray:
     """Return a column of fixed-size lists as (W, L)."""
-    values = column.combine_chunks()
-    return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
+    values = column.combine_chunks().flatten()
+    return values.to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from behavegpt.data.batches import Batch, empty_batch, keep_targets
+from behavegpt.data.batches import Batch, empty_batch, keep_targets, take_rows
 from behavegpt.data.manifest import Manifest
 from behavegpt.data.plan import plan_reads, rank_windows
 from behavegpt.data.stream import TableSource, stream_batches
@@ -46,13 +46,7 @@ def slices_of(batch: Batch, num_windows: int, most: int | None) -> list[Batch]:
     if count == 1:
         return [batch]
     edges = np.linspace(0, len(batch.window_id), count + 1).astype(int)
-    parts = [slice(first, last) for first, last in pairwise(edges)]
-    return [_part(batch, part) if part.start < part.stop else empty_batch() for part in parts]
-
-
-def _part(batch: Batch, part: slice) -> Batch:
-    features = {name: ids[part] for name, ids in batch.features.items()}
-    return Batch(features, batch.targets[part], batch.window_id[part])
+    return [take_rows(batch, first, last) if first < last else empty_batch() for first, last in pairwise(edges)]
 
 
 def _step_windows(plan: StepPlan, leg: Leg) -> Iterator[tuple[int, int]]:
