@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -39,13 +41,35 @@ def test_an_interrupt_without_a_command_to_resume(capsys):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("a bug"), KeyError("k"), RuntimeError("r"), OSError("disk"), SystemExit(7)]
+    "error",
+    [
+        ValueError("a bug"),
+        KeyError("k"),
+        RuntimeError("r"),
+        OSError("disk"),
+        BrokenPipeError("a socket"),
+        SystemExit(7),
+    ],
 )
 def test_anything_else_keeps_its_traceback(error, capsys):
     with pytest.raises(type(error)) as caught, exit_codes(resume_with="x"):
         raise error
     assert caught.value is error
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_whoever_reads_no_further_gets_no_traceback(lines):
+    """As `job | head -1`: one line stands in the buffer until the end, many lines are written on the way."""
+    job = "from behavegpt.errors import exit_codes\nwith exit_codes(resume_with='x'):\n"
+    job += f" for line in range({lines}): print(line)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as stdout:
+        ended = subprocess.run(
+            [sys.executable, "-c", job], stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (ended.returncode, ended.stderr) == (141, "stopped: nobody reads the output any more; resume with: x\n")
 
 
 def test_done_is_0_and_the_block_runs_to_its_end(capsys):

@@ -1,12 +1,13 @@
 """What can go wrong on the user's side, and the exit code that each kind means for a job.
 
 0 done; 2 the input is wrong; 3 the directory belongs to another live run; 4 the result is refused; 5 the disk is full
-or the cluster is gone, and a rerun goes on; 130 interrupted; 143 terminated.
+or the cluster is gone, and a rerun goes on; 130 interrupted; 141 nobody reads what it prints any more; 143 terminated.
 """
 
 import difflib
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,9 @@ from typing import NoReturn
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where no byte more can be written."""
 OUTAGE = 5
+UNREAD = 128 + signal.SIGPIPE
+"""What a shell shows for a program whose reader has left, as in `job | head -1`."""
+STDOUT = 1
 _hint: str | None = None
 """How to resume the job that this process runs; None where it runs none."""
 
@@ -84,6 +88,7 @@ def exit_codes(*, resume_with: str | None = None) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
+        sys.stdout.flush()
     except InputError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -97,10 +102,15 @@ def exit_codes(*, resume_with: str | None = None) -> Iterator[None]:
     except OutageError as error:
         print(f"error: {error}{hint}", file=sys.stderr)
         sys.exit(OUTAGE)
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        print(f"stopped: nobody reads the output any more{hint}", file=sys.stderr)
+        sys.exit(UNREAD)
     except OSError as error:
         if error.errno not in FULL:
             raise
-        print(f"error: {error.filename}: {error.strerror}; free some space{hint}", file=sys.stderr)
+        print(f"error: {error.filename or 'the output'}: {error.strerror}; free some space{hint}", file=sys.stderr)
         sys.exit(OUTAGE)
     except KeyboardInterrupt:
         leave()
@@ -113,3 +123,13 @@ def exit_codes(*, resume_with: str | None = None) -> Iterator[None]:
     finally:
         _hint = None
         signal.signal(signal.SIGTERM, before)
+
+
+def _reader_has_left() -> bool:
+    """Say whether stdout is a pipe without a reader; if so, what is still to be printed is dropped."""
+    poll = select.poll()
+    poll.register(STDOUT, select.POLLOUT)
+    if not any(events & select.POLLERR for _, events in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    return True
