@@ -91,6 +91,15 @@ def test_a_directory_that_exists_and_another_dataset_are_refused(job, exported, 
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
 
 
+def test_a_file_that_no_manifest_lists_gives_no_weights(job, tmp_path):
+    other = shutil.copytree(job.checkpoint_dir / "final-1500", tmp_path / "other")
+    zeros = {name: tensor * 0 for name, tensor in load_file(other / "engine-00000.safetensors").items()}
+    save_file(zeros, other / "engine-00001.safetensors")
+    with pytest.raises(InputError, match=r"engine-00001.safetensors: not listed in its manifest"):
+        export_model(other, job.dataset, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_trunk_can_start_from_it(job, exported, make_job):
     again = start_from(make_job("again", sizes=(2_000,)), exported)
     assert (again.train.initial, again.initial) == (read_saved(exported).sha256, exported)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from behavegpt.data.manifest import Manifest
+from behavegpt.files import sha256_of
 from behavegpt.model.config import WEIGHTS_FORMAT, other_format
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.identity import differences, identity_of
@@ -46,6 +47,21 @@ def read_checkpoint_manifest(path: Path) -> dict[str, Any] | str:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its manifest cannot be read ({type(error).__name__})"
     return content
+
+
+def files_problems(path: Path, content: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each file of the checkpoint at `path` that is not as its manifest says is instead, by its name."""
+    found = {name: why for name, entry in content["files"].items() if (why := _file_problem(path / name, entry))}
+    strange = sorted({file.name for file in path.iterdir()} - {*content["files"], MANIFEST_NAME})
+    return found | dict.fromkeys(strange, "not listed in its manifest")
+
+
+def _file_problem(file: Path, entry: Mapping[str, Any]) -> str | None:
+    try:
+        whole = file.is_file() and file.stat().st_size == entry["size"] and sha256_of(file) == entry["sha256"]
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    return None if whole else "missing or damaged"
 
 
 def _is_typed(content: dict[str, Any]) -> bool:

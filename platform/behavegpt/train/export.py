@@ -22,7 +22,7 @@ from behavegpt.files import fsync, sha256_of
 from behavegpt.model.config import WEIGHTS_FORMAT
 from behavegpt.schema import VOCABULARIES
 from behavegpt.train.card import card_text
-from behavegpt.train.checkpoint_manifest import read_checkpoint_manifest
+from behavegpt.train.checkpoint_manifest import files_problems, read_checkpoint_manifest
 from behavegpt.train.correction import corrected_weights
 from behavegpt.train.lora import merged
 from behavegpt.train.record import MANIFEST_NAME
@@ -113,13 +113,8 @@ def read_checked(checkpoint: Path) -> dict[str, Any]:
     content = read_checkpoint_manifest(checkpoint)
     if isinstance(content, str):
         raise InputError(f"{checkpoint}: no checkpoint of a model; {content}")
-    wrong = [
-        name
-        for name, entry in content["files"].items()
-        if not (checkpoint / name).is_file() or sha256_of(checkpoint / name) != entry["sha256"]
-    ]
-    if wrong:
-        raise InputError(*(f"{checkpoint / name}: missing or damaged" for name in wrong))
+    if wrong := files_problems(checkpoint, content):
+        raise InputError(*(f"{checkpoint / name}: {why}" for name, why in wrong.items()))
     model = model_config(checkpoint / MANIFEST_NAME, content["recipe"].get("model"))
     if problem := state_problem(checkpoint, state_shapes(model, trainable=_trainable_of(checkpoint, content))):
         raise InputError(f"{checkpoint}: {problem}")

@@ -130,6 +130,8 @@ def state_problem(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> str
                     part = file.get_slice(key)
                     if part.get_dtype() != ("F64" if key == STEP else "F32"):
                         return f"{path.name} has {key} in {part.get_dtype()}"
+                    if key in found and key != STEP:
+                        return f"{path.name} has {key}, which another file has too"
                     found[key] = tuple(part.get_shape())
         except Exception as error:  # safetensors' own errors share no base class with OSError
             return f"{path.name} is no safetensors file ({type(error).__name__})"
