@@ -28,7 +28,7 @@ from behavegpt.train.distributed import barrier, rank
 from behavegpt.train.engine import Engine
 from behavegpt.train.identity import Identity, differences
 from behavegpt.train.record import MANIFEST_NAME, branch_name, saved_branch_steps, saved_steps, step_name
-from behavegpt.train.state import state_problem
+from behavegpt.train.state import loop_problem, state_problem
 
 KEPT = 2
 """Checkpoints on the way that are kept of a trunk and of a branch: the newest, and one should that be damaged."""
@@ -91,11 +91,11 @@ class CheckpointStore:
             raise InputError(*(f"{path}: written for another configuration, {one} (then -> now)" for one in changed))
         if manifest["code_version"] != self.identity.code_version:
             return f"it was written by code {manifest['code_version']}, this is {self.identity.code_version}"
-        if manifest.get("name") != path.name:
-            return f"it was saved as {manifest.get('name')}"
+        if manifest["name"] != path.name:
+            return f"it was saved as {manifest['name']}"
         for name, why in files_problems(path, manifest).items():
             return f"{name} is {why}"
-        return _loop_problem(path) or state_problem(path, self.shapes)
+        return loop_problem(path) or state_problem(path, self.shapes)
 
     def save(
         self, name: str, engine: Engine, loop_state: dict[str, Tensor], cursor: dict[str, int], fork: bool = False
@@ -161,18 +161,6 @@ class CheckpointStore:
     def _is_fork(self, step: int) -> bool:
         manifest = read_checkpoint_manifest(self.path(step_name(step)))
         return not isinstance(manifest, str) and manifest["fork"]
-
-
-def _loop_problem(path: Path) -> str | None:
-    try:
-        tensors = load_file(path / LOOP_NAME)
-    except Exception as error:  # safetensors' own errors share no base class with OSError
-        return f"{LOOP_NAME} is no safetensors file ({type(error).__name__})"
-    try:
-        torch.Generator().set_state(tensors["rng"])
-    except (KeyError, TypeError, RuntimeError):
-        return f"{LOOP_NAME} has no random state"
-    return None
 
 
 def random_state() -> dict[str, Tensor]:

@@ -66,9 +66,15 @@ def _file_problem(file: Path, entry: Mapping[str, Any]) -> str | None:
 
 def _is_typed(content: dict[str, Any]) -> bool:
     types = {"recipe": dict, "execution": dict, "code_version": str, "fork": bool, "cursor": dict}
-    entries = content["files"].values()
-    return all(isinstance(content[key], kind) for key, kind in types.items()) and all(
-        isinstance(entry["size"], int) and isinstance(entry["sha256"], str) for entry in entries
+    types |= {"name": str, "config_hash": str}
+    if not all(isinstance(content[key], kind) for key, kind in types.items()):
+        return False
+    recipe, cursor, entries = content["recipe"], content["cursor"], content["files"].values()
+    return (
+        isinstance(recipe["train"], dict)
+        and isinstance(recipe["dataset"]["fingerprint"], str)
+        and all(type(cursor[key]) is int for key in ("step", "window", "num_events"))
+        and all(type(entry["size"]) is int and isinstance(entry["sha256"], str) for entry in entries)
     )
 
 
