@@ -14,6 +14,7 @@ from typing import Any
 
 from behavegpt.arguments import parse
 from behavegpt.errors import InputError, exit_codes
+from behavegpt.study.journal import read_cells
 from behavegpt.train.export import export_model, read_checked
 
 
@@ -44,15 +45,14 @@ def _dataset_of(run: Path) -> Path:
     """Return the dataset of a run, from its plan."""
     try:
         return Path(json.loads((run / "plan.json").read_text(encoding="utf-8"))["dataset"]["path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{run / 'plan.json'}: names no dataset ({type(error).__name__}); give --dataset") from error
 
 
 def _row_of(run: Path, checkpoint: Path) -> dict[str, Any] | None:
     """Return the row of the cell whose end the checkpoint is; None for one on the way."""
     trunk_id, name = checkpoint.resolve().parent.name, checkpoint.resolve().name
-    for path in sorted((run / "cells").glob("*.json")):
-        row = json.loads(path.read_text(encoding="utf-8"))
+    for row in read_cells(run):
         if (row["trunk_id"], f"final-{row['num_events']}", row["status"]) == (trunk_id, name, "completed"):
             return row
     return None

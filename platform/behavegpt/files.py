@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,14 @@ def create_file(path: Path, content: str | bytes) -> bool:
             return False
     fsync(path.parent)
     return True
+
+
+def remove(path: Path) -> None:
+    """Remove a directory with all that is in it, or whatever lies in its place; a link's target stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_partial(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,3 +80,16 @@ def test_a_dataset_that_is_not_its_own_and_an_output_that_exists_are_refused(job
     assert done.returncode == 2 and "was trained on" in done.stderr
     done = export(job.checkpoint_dir / "final-2000", tmp_path)
     assert done.returncode == 2 and "exists already" in done.stderr
+
+
+def test_a_plan_or_a_cell_that_is_none_ends_with_2(job, tmp_path):
+    run = shutil.copytree(job.study_dir, tmp_path / "run")
+    final = run / "checkpoints" / job.trunk_id / "final-2000"
+    (run / "plan.json").write_text("[" * 100_000)
+    (run / "cells" / "c.json").write_bytes(pickle.dumps("a row"))
+    done = export(final, tmp_path / "model", "--dataset", str(job.dataset))
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {run / 'cells' / 'c.json'}: not a cell file")
+    (run / "cells" / "c.json").unlink()
+    done = export(final, tmp_path / "model")
+    assert done.returncode == 2 and "plan.json: names no dataset (RecursionError)" in done.stderr
+    assert not (tmp_path / "model").exists()

@@ -45,6 +45,7 @@ def test_every_wrong_field_is_named_at_once():
         ("num_events", (-5,)),
         ("seeds", ()),
         ("seeds", (1, 1)),
+        ("seeds", (1 << 63,)),
         ("variants", ()),
         ("max_workers", -1),
         ("learning_rate", -0.1),

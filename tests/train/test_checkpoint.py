@@ -1,6 +1,8 @@
 """The checkpoint store on real checkpoints of a tiny model: whole or unused, and only what is passed is removed."""
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,8 @@ import torch
 
 from behavegpt.data.manifest import read_manifest
 from behavegpt.errors import InputError
+from behavegpt.files import sha256_of
+from behavegpt.train import checkpoint_manifest
 from behavegpt.train.checkpoint import CheckpointStore, checksum, random_state, restore_random_state
 from behavegpt.train.engine import Engine
 from behavegpt.train.identity import differences, identity_of
@@ -161,7 +165,8 @@ def test_differences_name_what_is_only_on_one_side():
 def test_only_trunk_checkpoints_are_steps(store):
     assert saved_steps(store.directory) == set()
     others = ("step-00000004.partial", "final-2000", "step-", "step-x", "branch-9-step-x", "branch-9-step-1.partial")
-    for name in ("step-00000003", "step-00000120", "branch-2000-step-00000130", *others):
+    misspelt = ("step-5", "step-0000000\u0663", "branch-9-step-1", "branch-09-step-00000130")
+    for name in ("step-00000003", "step-00000120", "branch-2000-step-00000130", *others, *misspelt):
         (store.directory / name).mkdir(parents=True)
     assert saved_steps(store.directory) == {3, 120}
     assert saved_branch_steps(store.directory) == {2000: {130}}
@@ -179,10 +184,11 @@ def test_two_checkpoints_on_the_way_and_all_forks_are_kept(store, saved, forge):
     assert names(store) == ["final-2000", "step-00000005", "step-00000008"]
 
 
-def test_two_checkpoints_of_a_branch_are_kept_until_it_ends(store, saved):
-    for step in (130, 140, 150):
-        shutil.copytree(saved, store.path(branch_name(2000, step)))
-    shutil.copytree(saved, store.path(branch_name(4000, 130)))
+def test_two_checkpoints_of_a_branch_are_kept_until_it_ends(store, trained):
+    engine = trained(3)
+    store.save(step_name(3), engine, random_state(), CURSOR)
+    for num_events, step in ((2000, 130), (2000, 140), (2000, 150), (4000, 130)):
+        store.save(branch_name(num_events, step), engine, random_state(), CURSOR)
     store.remove_branch(2000, keep=2)
     assert saved_branch_steps(store.directory) == {2000: {140, 150}, 4000: {130}}
     assert store.usable().branches == {2000: {140, 150}, 4000: {130}}
@@ -198,6 +204,46 @@ def test_half_written_checkpoints_are_removed_alone(store, saved):
     assert names(store) == ["step-00000003"]
     assert store.usable().trunk == {3}
     replace(store, directory=store.directory / "absent").remove_partial()
+
+
+def in_place_of(path: Path, kind: str) -> None:
+    if kind == "file":
+        path.write_bytes(b"no directory")
+    else:
+        path.symlink_to(path.with_name("absent" if kind == "dangling link" else "elsewhere"))
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link"])
+def test_what_lies_in_place_of_a_checkpoint_is_named_replaced_and_removed(store, saved, trained, kind):
+    aside = saved.rename(saved.with_name("elsewhere"))
+    in_place_of(saved, kind)
+    assert (store.usable().trunk, len(store.usable().rejected)) == (({3}, 0) if kind == "link" else (set(), 1))
+    in_place_of(store.path("step-00000008.partial"), kind)
+    store.remove_partial()
+    in_place_of(store.path("step-00000003.partial"), kind)
+    store.save(step_name(3), trained(3), random_state(), CURSOR)
+    assert (store.usable().trunk, store.usable().rejected) == ({3}, [])
+    in_place_of(store.path(step_name(5)), kind)
+    store.remove_passed(5, forks={3}, keep=0)
+    assert names(store) == ["elsewhere", "step-00000003"]
+    assert sorted(p.name for p in aside.iterdir()) == [*FILES, "manifest.json"]  # a link's target is somebody else's
+
+
+def test_a_checkpoint_of_another_step_is_named_and_not_used(store, saved):
+    shutil.copytree(saved, store.path(step_name(5)))
+    assert store.usable().trunk == {3}
+    assert store.usable().rejected == [f"{store.path(step_name(5))}: it was saved as step-00000003; not used"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_cannot_be_read_is_named_and_not_used(store, saved, monkeypatch, name):
+    def refuse(path: Path) -> str:
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return sha256_of(path)
+
+    monkeypatch.setattr(checkpoint_manifest, "sha256_of", refuse)
+    assert store.usable().rejected == [f"{saved}: {name} is unreadable (Input/output error); not used"]
 
 
 def test_a_save_replaces_a_damaged_checkpoint_and_what_a_killed_save_left(store, saved, trained):

@@ -1,5 +1,6 @@
 """A finished model leaves and comes back: the same logits with torch and safetensors alone; nothing hostile loads."""
 
+import errno
 import json
 import pickle
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from behavegpt.data.manifest import read_manifest
@@ -17,6 +19,7 @@ from behavegpt.data.stream import local_tables
 from behavegpt.data.vocab import read_vocabulary
 from behavegpt.errors import InputError
 from behavegpt.files import sha256_of
+from behavegpt.train import export
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.evaluate import evaluate, read_validation
 from behavegpt.train.export import export_model
@@ -89,6 +92,85 @@ def test_a_directory_that_exists_and_another_dataset_are_refused(job, exported, 
     with pytest.raises(InputError, match=r"engine-00000.safetensors: missing or damaged"):
         export_model(other, job.dataset, tmp_path / "new")
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
+
+
+def test_a_file_that_no_manifest_lists_gives_no_weights(job, tmp_path):
+    other = shutil.copytree(job.checkpoint_dir / "final-1500", tmp_path / "other")
+    zeros = {name: tensor * 0 for name, tensor in load_file(other / "engine-00000.safetensors").items()}
+    save_file(zeros, other / "engine-00001.safetensors")
+    with pytest.raises(InputError, match=r"engine-00001.safetensors: not listed in its manifest"):
+        export_model(other, job.dataset, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def forged(job, tmp_path, forge, change) -> Path:
+    """Return a copy of the job's checkpoint, what its manifest says altered and all digests right."""
+    other = shutil.copytree(job.checkpoint_dir / "final-1500", tmp_path / "other")
+    content = json.loads((other / "manifest.json").read_text())
+    change(content)
+    forge(other, **{key: value for key, value in content.items() if key not in ("checksum", "files")})
+    return other
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda c: c["recipe"]["model"].update(depth=10**9), "parameters of 4 bytes"),
+        (lambda c: c["recipe"]["model"].update(width=4 * 10**12), "parameters of 4 bytes"),
+        (lambda c: c["recipe"].pop("dataset"), "its manifest cannot be read"),
+        (lambda c: c["recipe"].update(dataset="x"), "its manifest cannot be read"),
+        (lambda c: c["recipe"].update(dataset={"fingerprint": 5}), "a value of another type"),
+        (lambda c: c["recipe"].update(train=[]), "a value of another type"),
+        (lambda c: c["recipe"]["train"].update(loss="robust"), "does not say with which loss"),
+        (lambda c: c.update(cursor={}), "its manifest cannot be read"),
+        (lambda c: c.update(config_hash=None), "a value of another type"),
+    ],
+)
+def test_a_forged_manifest_is_refused_in_a_sentence_before_a_model_is_built(job, tmp_path, forge, change, word):
+    other = forged(job, tmp_path, forge, change)
+    with pytest.raises(InputError, match=word) as refused:
+        export_model(other, job.dataset, tmp_path / "new")
+    assert str(refused.value).startswith(str(other)) and not (tmp_path / "new").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_exported(job, tmp_path, forge):
+    other = forged(job, tmp_path, forge, lambda content: None)
+    weights = load_file(other / "engine-00000.safetensors")
+    weights["weight.positions"][3, 1] = float("nan")
+    save_file(weights, other / "engine-00000.safetensors")
+    forge(other)
+    with pytest.raises(InputError, match="positions of its model holds a weight that is not a number"):
+        export_model(other, job.dataset, tmp_path / "new")
+    assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".new*"))
+
+
+def test_a_place_where_nothing_can_be_written_is_named(job, tmp_path):
+    final = job.checkpoint_dir / "final-1500"
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file" / "new", tmp_path / ("x" * 250), Path("/proc/new")):
+        with pytest.raises(InputError, match=f"^{out}: cannot be made"):
+            export_model(final, job.dataset, out)
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    with pytest.raises(InputError, match="link: exists already"):
+        export_model(final, job.dataset, tmp_path / "link")
+    (tmp_path / ".new.partial").write_text("what something else left")
+    export_model(final, job.dataset, tmp_path / "new")
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: No space left (os error 28)")],
+)
+def test_a_full_disk_is_named_and_leaves_nothing(job, tmp_path, monkeypatch, error):
+    def full(*arguments, **flags):
+        raise error
+
+    monkeypatch.setattr(export, "save_file", full)
+    with pytest.raises(OSError) as refused:
+        export_model(job.checkpoint_dir / "final-1500", job.dataset, tmp_path / "new")
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(tmp_path / "new"))
+    assert not list(tmp_path.glob("*new*"))
 
 
 def test_a_trunk_can_start_from_it(job, exported, make_job):

@@ -1,11 +1,14 @@
 """A checkpoint that somebody else wrote or altered, its digests put right, may be wrong but runs nothing."""
 
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
+from behavegpt.train.checkpoint import checksum
 
 FILES = ["engine-00000.safetensors", "loop.safetensors"]
 
@@ -65,3 +68,27 @@ def test_a_forged_state_of_another_model_is_named_and_not_used(store, saved, for
     forge(saved)
     problem = store.problem(saved)
     assert problem is not None and word in problem
+
+
+def test_a_tensor_in_two_files_is_named_and_its_checkpoint_not_used(store, saved, forge):
+    zeros = {name: tensor * 0 for name, tensor in load_file(saved / FILES[0]).items()}
+    save_file(zeros, saved / "engine-00001.safetensors")
+    forge(saved)
+    problem = store.problem(saved)
+    assert problem is not None and problem.startswith("engine-00001.safetensors has ")
+    assert problem.endswith(", which another file has too")
+
+
+@pytest.mark.parametrize("rng", [torch.zeros(5, dtype=torch.uint8), torch.zeros(5_056, dtype=torch.uint8)])
+def test_a_random_state_that_is_none_is_named_and_not_used(store, saved, forge, rng):
+    save_file({"rng": rng}, saved / FILES[1])
+    forge(saved)
+    assert store.problem(saved) == "loop.safetensors has no random state"
+
+
+def test_a_manifest_with_a_name_that_no_file_can_have_is_a_problem_not_a_crash(store, saved):
+    content = json.loads((saved / "manifest.json").read_text())
+    del content["checksum"]
+    content["files"]["x" * 300] = {"size": 1, "sha256": ""}
+    (saved / "manifest.json").write_text(json.dumps({**content, "checksum": checksum(content)}))
+    assert store.problem(saved) == f"{'x' * 300} is unreadable (File name too long)"

@@ -99,6 +99,8 @@ def test_a_refusal_says_where_nothing_fits(job):
         ({"offload": "optimizer", "zero_stage": 2}, "use_gpu is not set"),
         ({"offload": "optimizer", "use_gpu": True}, "zero_stage is 0; it takes DeepSpeed with stage >= 1"),
         ({"offload": "parameters", "use_gpu": True, "zero_stage": 2}, "stage >= 3"),
+        ({"engine": "torch", "zero_stage": 2}, "engine is torch and zero_stage is 2; only DeepSpeed has"),
+        ({"engine": "torch", "use_gpu": True}, "engine is torch and use_gpu is set"),
         ({"micro_windows": 0}, "micro_windows is 0"),
         ({"memory_gb": float("nan")}, "memory_gb is nan"),
     ],

@@ -105,6 +105,7 @@ class StudyConfig:
             if not 0 < value < math.inf
         ]
         problems += [f"seeds has {s}; a seed must be >= 0" for s in self.seeds if s < 0]
+        problems += [f"seeds has {s}; a seed must be below 2^63" for s in self.seeds if s >= 1 << 63]
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             problems.append(f"learning_rate is {self.learning_rate}; it must be positive and finite")
         if self.num_val_windows is not None and self.num_val_windows < 2:

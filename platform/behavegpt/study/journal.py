@@ -30,7 +30,7 @@ def read_cells(study_dir: Path) -> list[dict[str, Any]]:
             row = json.loads(path.read_text(encoding="utf-8"))
             pa.Table.from_pylist([row], schema=RESULT_SCHEMA)
             (failed if ".failed-" in path.name else final)[row["cell_id"]] = row
-        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException) as error:
             raise InputError(f"{path}: not a cell file ({error}); delete it to train the cell again") from error
     return list((failed | final).values())
 

@@ -24,7 +24,7 @@ class TrainHere:
     """Trains a job in this process with the torch engine, on as many threads as the execution gives a worker."""
 
     def __call__(self, job: TrunkJob) -> None:
-        execution = replace(job.execution, engine="torch", num_workers=1, use_gpu=False)
+        execution = replace(job.execution, engine="torch", zero_stage=0, num_workers=1, use_gpu=False, offload="none")
         before = torch.get_num_threads()
         torch.set_num_threads(execution.cpus_per_worker)
         try:

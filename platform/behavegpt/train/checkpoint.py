@@ -11,7 +11,6 @@ be wrong but runs nothing.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +21,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from behavegpt.errors import InputError
-from behavegpt.files import fsync, sha256_of
+from behavegpt.files import fsync, remove, sha256_of
 from behavegpt.model.config import WEIGHTS_FORMAT
-from behavegpt.train.checkpoint_manifest import LOOP_NAME, checksum, read_checkpoint_manifest
+from behavegpt.train.checkpoint_manifest import LOOP_NAME, checksum, files_problems, read_checkpoint_manifest
 from behavegpt.train.distributed import barrier, rank
 from behavegpt.train.engine import Engine
 from behavegpt.train.identity import Identity, differences
 from behavegpt.train.record import MANIFEST_NAME, branch_name, saved_branch_steps, saved_steps, step_name
-from behavegpt.train.state import state_problem
+from behavegpt.train.state import loop_problem, state_problem
 
 KEPT = 2
 """Checkpoints on the way that are kept of a trunk and of a branch: the newest, and one should that be damaged."""
@@ -92,13 +91,11 @@ class CheckpointStore:
             raise InputError(*(f"{path}: written for another configuration, {one} (then -> now)" for one in changed))
         if manifest["code_version"] != self.identity.code_version:
             return f"it was written by code {manifest['code_version']}, this is {self.identity.code_version}"
-        for name, entry in manifest["files"].items():
-            file = path / name
-            if not file.is_file() or file.stat().st_size != entry["size"] or sha256_of(file) != entry["sha256"]:
-                return f"{name} is missing or damaged"
-        if strange := sorted({file.name for file in path.iterdir()} - {*manifest["files"], MANIFEST_NAME}):
-            return f"{strange[0]} is not listed in its manifest"
-        return _loop_problem(path) or state_problem(path, self.shapes)
+        if manifest["name"] != path.name:
+            return f"it was saved as {manifest['name']}"
+        for name, why in files_problems(path, manifest).items():
+            return f"{name} is {why}"
+        return loop_problem(path) or state_problem(path, self.shapes)
 
     def save(
         self, name: str, engine: Engine, loop_state: dict[str, Tensor], cursor: dict[str, int], fork: bool = False
@@ -112,7 +109,7 @@ class CheckpointStore:
         """
         partial = self.directory / f"{name}.partial"
         if rank() == 0:
-            shutil.rmtree(partial, ignore_errors=True)
+            remove(partial)
             partial.mkdir(parents=True)
         barrier()
         engine.save(partial)
@@ -127,7 +124,7 @@ class CheckpointStore:
             (partial / MANIFEST_NAME).write_text(text, encoding="utf-8")
             for path in [*partial.iterdir(), partial]:
                 fsync(path)
-            shutil.rmtree(self.path(name), ignore_errors=True)
+            remove(self.path(name))
             partial.rename(self.path(name))
             fsync(self.directory)
         barrier()
@@ -142,7 +139,7 @@ class CheckpointStore:
     def remove_partial(self) -> None:
         """Remove what a killed run left half-written."""
         for path in self.directory.glob("*.partial"):
-            shutil.rmtree(path)
+            remove(path)
 
     def remove_passed(self, step: int, forks: set[int], keep: int = KEPT) -> None:
         """Remove the trunk checkpoints on the way up to `step`, but the last `keep` ones.
@@ -153,26 +150,17 @@ class CheckpointStore:
         passed = sorted(one for one in saved_steps(self.directory) if one <= step)
         on_the_way = [one for one in passed if one not in forks and not self._is_fork(one)]
         for one in on_the_way[: len(on_the_way) - keep]:
-            shutil.rmtree(self.path(step_name(one)))
+            remove(self.path(step_name(one)))
 
     def remove_branch(self, num_events: int, keep: int = 0) -> None:
         """Remove the checkpoints within a branch but the last `keep` ones."""
         steps = sorted(saved_branch_steps(self.directory).get(num_events, ()))
         for step in steps[: len(steps) - keep]:
-            shutil.rmtree(self.path(branch_name(num_events, step)))
+            remove(self.path(branch_name(num_events, step)))
 
     def _is_fork(self, step: int) -> bool:
         manifest = read_checkpoint_manifest(self.path(step_name(step)))
         return not isinstance(manifest, str) and manifest["fork"]
-
-
-def _loop_problem(path: Path) -> str | None:
-    try:
-        tensors = load_file(path / LOOP_NAME)
-    except Exception as error:  # safetensors' own errors share no base class with OSError
-        return f"{LOOP_NAME} is no safetensors file ({type(error).__name__})"
-    rng = tensors.get("rng", torch.zeros(0))
-    return None if rng.dtype == torch.uint8 and rng.dim() == 1 and len(rng) else f"{LOOP_NAME} has no random state"
 
 
 def random_state() -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from behavegpt.data.manifest import Manifest
+from behavegpt.files import sha256_of
 from behavegpt.model.config import WEIGHTS_FORMAT, other_format
 from behavegpt.train.config import TrunkJob
 from behavegpt.train.identity import differences, identity_of
@@ -48,11 +49,32 @@ def read_checkpoint_manifest(path: Path) -> dict[str, Any] | str:
     return content
 
 
+def files_problems(path: Path, content: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each file of the checkpoint at `path` that is not as its manifest says is instead, by its name."""
+    found = {name: why for name, entry in content["files"].items() if (why := _file_problem(path / name, entry))}
+    strange = sorted({file.name for file in path.iterdir()} - {*content["files"], MANIFEST_NAME})
+    return found | dict.fromkeys(strange, "not listed in its manifest")
+
+
+def _file_problem(file: Path, entry: Mapping[str, Any]) -> str | None:
+    try:
+        whole = file.is_file() and file.stat().st_size == entry["size"] and sha256_of(file) == entry["sha256"]
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    return None if whole else "missing or damaged"
+
+
 def _is_typed(content: dict[str, Any]) -> bool:
     types = {"recipe": dict, "execution": dict, "code_version": str, "fork": bool, "cursor": dict}
-    entries = content["files"].values()
-    return all(isinstance(content[key], kind) for key, kind in types.items()) and all(
-        isinstance(entry["size"], int) and isinstance(entry["sha256"], str) for entry in entries
+    types |= {"name": str, "config_hash": str}
+    if not all(isinstance(content[key], kind) for key, kind in types.items()):
+        return False
+    recipe, cursor, entries = content["recipe"], content["cursor"], content["files"].values()
+    return (
+        isinstance(recipe["train"], dict)
+        and isinstance(recipe["dataset"]["fingerprint"], str)
+        and all(type(cursor[key]) is int for key in ("step", "window", "num_events"))
+        and all(type(entry["size"]) is int and isinstance(entry["sha256"], str) for entry in entries)
     )
 
 

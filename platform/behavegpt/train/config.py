@@ -109,6 +109,8 @@ class ExecutionConfig:
             problems.append(f"memory_gb is {self.memory_gb}; it must be positive and finite")
         if self.engine == "torch" and self.use_gpu:
             problems.append("engine is torch and use_gpu is set; the reference engine runs in fp32 on CPUs alone")
+        if self.engine == "torch" and self.zero_stage > 0:
+            problems.append(f"engine is torch and zero_stage is {self.zero_stage}; only DeepSpeed has ZeRO's stages")
         problems += self._offload_problems()
         if problems:
             raise InputError(*problems)

@@ -45,12 +45,19 @@ def corrected_weights(
     """
     if not 0 < strength <= 1:
         raise InputError(f"{FLAG} is {strength}; it must be above 0 and at most 1")
-    loss = read_loss(checkpoint / MANIFEST_NAME, content["recipe"]["train"]["loss"])
+    loss = read_loss(checkpoint / MANIFEST_NAME, content["recipe"]["train"].get("loss"))
     if not shifts_prior(loss):
         kind = "plain cross-entropy" if loss is None else loss.name
         raise InputError(f"{FLAG}: {checkpoint} was trained with {kind}, whose class prior is the data's own")
     counts_G = torch.from_numpy(count_targets(*dataset))
-    trained_G = trained_prior(loss, counts_G, load_file(checkpoint / LOOP_NAME))
+    try:
+        trained_G = trained_prior(loss, counts_G, load_file(checkpoint / LOOP_NAME))
+    except KeyError as error:
+        raise InputError(f"{checkpoint / LOOP_NAME}: {error} is missing") from error
+    if trained_G.shape != counts_G.shape:
+        raise InputError(
+            f"{checkpoint / LOOP_NAME}: has the prior of {len(trained_G)} classes; the data have {len(counts_G)}"
+        )
     wanted_G = counts_G.double() / counts_G.sum()
     return {**weights, BIAS: correct_prior(weights[BIAS], trained_G, wanted_G, strength)}
 

@@ -4,30 +4,34 @@ In: a checkpoint (a cell's final one, or any on the way), the dataset that it wa
 there is one. Out: a directory that appears whole or not at all.
 """
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 import behavegpt
 from behavegpt.data.manifest import Manifest, read_manifest
 from behavegpt.data.vocab import read_vocabulary
-from behavegpt.errors import InputError
-from behavegpt.files import fsync, sha256_of
+from behavegpt.errors import FULL, InputError
+from behavegpt.files import fsync, remove, sha256_of
+from behavegpt.loss.config import read_loss
 from behavegpt.model.config import WEIGHTS_FORMAT
+from behavegpt.model.sizing import count_params
 from behavegpt.schema import VOCABULARIES
 from behavegpt.train.card import card_text
-from behavegpt.train.checkpoint_manifest import read_checkpoint_manifest
+from behavegpt.train.checkpoint_manifest import files_problems, read_checkpoint_manifest
 from behavegpt.train.correction import corrected_weights
 from behavegpt.train.lora import merged
 from behavegpt.train.record import MANIFEST_NAME
 from behavegpt.train.saved import CONFIG_NAME, VOCABULARY_NAME, WEIGHTS_NAME, model_config, read_saved
-from behavegpt.train.state import PATTERN, state_problem, state_shapes
+from behavegpt.train.state import PATTERN, loop_problem, state_problem, state_shapes
 from behavegpt.train.trainable import Trainable, read_trainable
 
 CARD_NAME = "README.md"
@@ -51,7 +55,7 @@ def export_model(
     Raises:
         InputError: The checkpoint is damaged, the dataset is another one, or `out` exists.
     """
-    if out.exists():
+    if os.path.lexists(out):
         raise InputError(f"{out}: exists already; --out names a new directory")
     content, manifest = read_checked(checkpoint), read_manifest(dataset)
     fingerprint = content["recipe"]["dataset"]["fingerprint"]
@@ -81,10 +85,21 @@ def write_saved(
         weights: By the names of a plain model's parameters.
         record: What config.json says but for the digest of the weights, which is added.
         card: Returns the text of README.md for the record.
+
+    Raises:
+        InputError: `out` cannot be made where it shall lie, or a weight is not a number.
+        OSError: The disk is full.
     """
+    if wrong := sorted(name for name, value in weights.items() if not bool(value.isfinite().all())):
+        raise InputError(f"{out}: not written, {wrong[0]} of its model holds a weight that is not a number")
     partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        remove(partial)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise InputError(f"{out}: cannot be made ({error.strerror}: {error.filename})") from error
     try:
         save_file(dict(weights), partial / WEIGHTS_NAME, metadata={"format": "pt"})
         record = record | {"weights_sha256": sha256_of(partial / WEIGHTS_NAME)}
@@ -97,11 +112,20 @@ def write_saved(
         for path in [*partial.iterdir(), partial]:
             fsync(path)
         partial.rename(out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if _is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
         raise
     fsync(out.parent)
     return out
+
+
+def _is_full(error: BaseException) -> bool:
+    """Return whether it says that the disk is full; safetensors says so in words alone."""
+    if isinstance(error, SafetensorError):
+        return any(f"(os error {code})" in str(error) for code in FULL)
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 def read_checked(checkpoint: Path) -> dict[str, Any]:
@@ -113,15 +137,17 @@ def read_checked(checkpoint: Path) -> dict[str, Any]:
     content = read_checkpoint_manifest(checkpoint)
     if isinstance(content, str):
         raise InputError(f"{checkpoint}: no checkpoint of a model; {content}")
-    wrong = [
-        name
-        for name, entry in content["files"].items()
-        if not (checkpoint / name).is_file() or sha256_of(checkpoint / name) != entry["sha256"]
-    ]
-    if wrong:
-        raise InputError(*(f"{checkpoint / name}: missing or damaged" for name in wrong))
-    model = model_config(checkpoint / MANIFEST_NAME, content["recipe"].get("model"))
-    if problem := state_problem(checkpoint, state_shapes(model, trainable=_trainable_of(checkpoint, content))):
+    if wrong := files_problems(checkpoint, content):
+        raise InputError(*(f"{checkpoint / name}: {why}" for name, why in wrong.items()))
+    path, recipe = checkpoint / MANIFEST_NAME, content["recipe"]
+    read_loss(path, recipe["train"].get("loss"))
+    model = model_config(path, recipe.get("model"))
+    total, size = count_params(model).total, sum(entry["size"] for entry in content["files"].values())
+    # Before anything is built: a depth of a billion would take for ever.
+    if 4 * total > size:
+        raise InputError(f"{path}: its files have {size:,} bytes; its model has {total:,} parameters of 4 bytes")
+    shapes = state_shapes(model, trainable=_trainable_of(checkpoint, content))
+    if problem := loop_problem(checkpoint) or state_problem(checkpoint, shapes):
         raise InputError(f"{checkpoint}: {problem}")
     return content
 
@@ -141,8 +167,7 @@ def read_plain_weights(checkpoint: Path, content: dict[str, Any]) -> dict[str, T
 
 
 def _trainable_of(checkpoint: Path, content: dict[str, Any]) -> Trainable | None:
-    recipe = content["recipe"].get("train")
-    return read_trainable(checkpoint / MANIFEST_NAME, recipe.get("trainable") if isinstance(recipe, dict) else None)
+    return read_trainable(checkpoint / MANIFEST_NAME, content["recipe"]["train"].get("trainable"))
 
 
 def _record(content: dict[str, Any], manifest: Manifest, row: dict[str, Any] | None) -> dict[str, Any]:

@@ -122,8 +122,9 @@ def step_name(step: int) -> str:
 
 def saved_steps(directory: Path) -> set[int]:
     """Return the steps of the trunk checkpoints in `directory`, valid or not."""
-    numbers = (path.name.removeprefix("step-") for path in directory.glob("step-*"))
-    return {int(number) for number in numbers if number.isdecimal()}
+    names = {path.name for path in directory.glob("step-*")}
+    numbers = {int(name[5:]) for name in names if name[5:].isdecimal()}
+    return {step for step in numbers if step_name(step) in names}
 
 
 def branch_name(num_events: int, step: int) -> str:
@@ -135,6 +136,7 @@ def saved_branch_steps(directory: Path) -> dict[int, set[int]]:
     """Return the steps of the checkpoints within branches, valid or not, by the branch's num_events."""
     found: dict[int, set[int]] = {}
     for path in directory.glob("branch-*-step-*"):
-        if match := re.fullmatch(r"branch-(\d+)-step-(\d+)", path.name):
+        match = re.fullmatch(r"branch-(\d+)-step-(\d+)", path.name)
+        if match and path.name == branch_name(int(match[1]), int(match[2])):
             found.setdefault(int(match[1]), set()).add(int(match[2]))
     return found

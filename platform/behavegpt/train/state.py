@@ -14,12 +14,13 @@ from typing import Protocol
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from behavegpt.model.attention import Backend
 from behavegpt.model.config import ModelConfig
 from behavegpt.model.transformer import BehaveGPT
+from behavegpt.train.checkpoint_manifest import LOOP_NAME
 from behavegpt.train.distributed import rank, world_size
 from behavegpt.train.lora import restrict
 from behavegpt.train.trainable import Trainable
@@ -130,6 +131,8 @@ def state_problem(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> str
                     part = file.get_slice(key)
                     if part.get_dtype() != ("F64" if key == STEP else "F32"):
                         return f"{path.name} has {key} in {part.get_dtype()}"
+                    if key in found and key != STEP:
+                        return f"{path.name} has {key}, which another file has too"
                     found[key] = tuple(part.get_shape())
         except Exception as error:  # safetensors' own errors share no base class with OSError
             return f"{path.name} is no safetensors file ({type(error).__name__})"
@@ -137,6 +140,19 @@ def state_problem(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> str
         return f"no file has {STEP}"
     wrong = sorted({*found.items()} ^ {*shapes.items()})
     return f"its tensors are not this model's: {wrong[0][0]} {wrong[0][1]}" if wrong else None
+
+
+def loop_problem(directory: Path) -> str | None:
+    """Return why the loop's own file in `directory` is none, or None."""
+    try:
+        tensors = load_file(directory / LOOP_NAME)
+    except Exception as error:  # safetensors' own errors share no base class with OSError
+        return f"{LOOP_NAME} is no safetensors file ({type(error).__name__})"
+    try:
+        torch.Generator().set_state(tensors["rng"])
+    except (KeyError, TypeError, RuntimeError):
+        return f"{LOOP_NAME} has no random state"
+    return None
 
 
 def state_shapes(
