@@ -64,13 +64,15 @@ def test_what_is_restored_goes_on_bit_for_bit(store, trained):
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "zeroed", "flipped", "deleted", "directory"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "zeroed", "flipped", "deleted", "directory", "pipe"])
 def test_every_damaged_file_is_named_and_its_checkpoint_not_used(store, saved, name, damage):
     path = saved / name
     content = path.read_bytes()
     path.unlink()
     if damage == "directory":
         path.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(path)
     elif damage != "deleted":
         # Of the manifest, a byte amid a digest: the first one of the engine's file.
         position = content.index(b'"sha256": "') + 20 if name == "manifest.json" else len(content) // 2

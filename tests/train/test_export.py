@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -252,6 +253,7 @@ HOSTILE = {
     "no config": (lambda d: (d / "config.json").unlink(), "cannot be read"),
     "no weights": (lambda d: (d / "model.safetensors").unlink(), "cannot be read"),
     "a directory": (lambda d: ((d / "config.json").unlink(), (d / "config.json").mkdir()), "cannot be read"),
+    "a pipe": (lambda d: ((d / "config.json").unlink(), os.mkfifo(d / "config.json")), "cannot be read (no file)"),
     "NaN": (lambda d: reweigh(d, nan), "positions holds a weight that is not a number"),
     "missing tensor": (lambda d: reweigh(d, lambda w: w.pop("positions")), "parameters of 4 bytes"),
     "stranger": (lambda d: reweigh(d, lambda w: w.update(x=torch.zeros(1))), "x is no parameter of the model"),

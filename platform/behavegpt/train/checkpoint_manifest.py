@@ -33,8 +33,11 @@ def resume_problems(job: TrunkJob, manifest: Manifest) -> list[str]:
 
 def read_checkpoint_manifest(path: Path) -> dict[str, Any] | str:
     """Return the manifest of the checkpoint at `path`, or why there is none that can be trusted to be whole."""
+    file = path / MANIFEST_NAME
     try:
-        content: dict[str, Any] = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
+        if file.exists() and not file.is_file():
+            return "its manifest cannot be read (no file)"  # a device or a pipe would have no end
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if content.pop("checksum") != checksum(content):
             return "its manifest is damaged"
         names = [str(name) for name in content["files"]]
