@@ -231,14 +231,14 @@ def test_another_recipe_in_the_study_directory_is_refused(run, cwd, dataset, tmp
         run(*flags),
         cwd,
         f"{study_dir}: its cells have dataset ffffffffffff, this run asks for {now}",
-        "choose another --study-dir",
+        "choose another directory",
     )
     assert [p for p in study_dir.rglob("*") if p.is_file()] == [cell]
     # The same dataset with another rate; then another variant, which has nothing to do with these cells.
     row = result_row(job, job.cells[0], manifest, "diverged", "loss nan")
     cell.write_text(json.dumps(row))
     done = run(*flags, "--schedule", "cosine")
-    assert_refused(done, cwd, "its erm-cosine cells of width 16, seed 0 follow another", "choose another --study-dir")
+    assert_refused(done, cwd, "its erm-cosine cells of width 16, seed 0 follow another", "choose another directory")
     assert run(*flags).code == run(*flags, "--loss", "cvar").code == 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from behavegpt.data.manifest import read_manifest
+from behavegpt.data.stream import local_tables
 from behavegpt.data.synthetic.generator import GeneratorConfig, write_generated
 from behavegpt.files import sha256_of
 from behavegpt.model.config import for_width
@@ -16,7 +18,9 @@ from behavegpt.model.transformer import BehaveGPT, initialise
 from behavegpt.train.checkpoint import CheckpointStore, checksum, random_state
 from behavegpt.train.config import Cell, ExecutionConfig, TrainConfig, TrunkJob
 from behavegpt.train.engine import Engine, build_engine
+from behavegpt.train.export import export_model
 from behavegpt.train.identity import identity_of
+from behavegpt.train.loop import train_trunk
 from behavegpt.train.record import step_name
 from behavegpt.train.state import state_shapes
 
@@ -98,6 +102,20 @@ def saved(store: CheckpointStore, trained: EngineMaker) -> Path:
     cursor = {"step": 3, "window": 3, "num_events": 270}
     store.save(step_name(3), trained(3), random_state(), cursor)
     return store.path(step_name(3))
+
+
+@pytest.fixture
+def job(make_job) -> TrunkJob:
+    """Return a job that has been trained, its final checkpoint kept."""
+    job = replace(make_job(sizes=(1_500,)), keep_final=True)
+    train_trunk(job, local_tables, torch.device("cpu"))
+    return job
+
+
+@pytest.fixture
+def exported(job, tmp_path) -> Path:
+    row = json.loads((job.cell_dir / "d1500.json").read_text())
+    return export_model(job.checkpoint_dir / "final-1500", job.dataset, tmp_path / "model", row)
 
 
 @pytest.fixture

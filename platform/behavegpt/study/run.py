@@ -208,4 +208,4 @@ def _check_same_study(study: Study) -> None:
                 "delete it to train the cell again"
             ) from error
     if problems:
-        raise InputError(*dict.fromkeys(problems), "choose another --study-dir for another study")
+        raise InputError(*dict.fromkeys(problems), "choose another directory for another study")

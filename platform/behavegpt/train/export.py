@@ -103,8 +103,7 @@ def write_saved(
     try:
         save_file(dict(weights), partial / WEIGHTS_NAME, metadata={"format": "pt"})
         record = record | {"weights_sha256": sha256_of(partial / WEIGHTS_NAME)}
-        paths = {name: dataset / manifest.vocabulary_path(name) for name in VOCABULARIES}
-        values = {name: list(read_vocabulary(path).values) for name, path in paths.items()}
+        values = {name: _values_of(dataset, manifest, name) for name in VOCABULARIES}
         (partial / CONFIG_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (partial / VOCABULARY_NAME).write_text(json.dumps(values, indent=0, ensure_ascii=False), encoding="utf-8")
         (partial / CARD_NAME).write_text(card(record), encoding="utf-8")
@@ -119,6 +118,14 @@ def write_saved(
         raise
     fsync(out.parent)
     return out
+
+
+def _values_of(dataset: Path, manifest: Manifest, name: str) -> list[str]:
+    path = dataset / manifest.vocabulary_path(name)
+    expected = manifest.vocabulary_sha256.get(name)
+    if not path.is_file() or (expected and sha256_of(path) != expected):
+        raise InputError(f"{path}: missing or damaged; its model cannot be read without it")
+    return list(read_vocabulary(path).values)
 
 
 def _is_full(error: BaseException) -> bool:
