@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from behavegpt.arguments import merge_repeats
+from behavegpt.arguments import parse_parts
 from behavegpt.data.manifest import read_manifest
 from behavegpt.errors import InputError, RefusedError, exit_codes
 from behavegpt.lease import check_free, lease
@@ -167,6 +167,6 @@ def _problems(args: CrossDomain) -> list[str]:
 if __name__ == "__main__":
     with exit_codes(resume_with=shlex.join(["python", *sys.argv])):
         parts = {"new-behavior": NewBehavior, "cross-domain": CrossDomain}
-        chosen = tyro.extras.subcommand_cli_from_dict(parts, description=__doc__, args=merge_repeats())
+        chosen = parse_parts(parts, description=__doc__)
         runs = {NewBehavior: new_behavior, CrossDomain: cross_domain}
         runs[type(chosen)](chosen)

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
-from behavegpt.arguments import merge_repeats
+from behavegpt.arguments import parse_parts
 from behavegpt.bench.figures import Figure, to_lines
 from behavegpt.errors import InputError, exit_codes
 
@@ -216,7 +214,7 @@ def measure(args: Data, work: Path) -> Iterator[Figure]:
 if __name__ == "__main__":
     with exit_codes():
         parts = {"data": Data, "study": Study, "train": Train, "generate": Generate, "predict": Predict}
-        chosen = tyro.extras.subcommand_cli_from_dict(parts, args=merge_repeats())
+        chosen = parse_parts(parts)
         measures = {Data: main, Study: measure_demo, Train: measure_training, Generate: measure_generation}
         measures |= {Predict: measure_prediction}
         measures[type(chosen)](chosen)
