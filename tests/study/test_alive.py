@@ -150,6 +150,20 @@ def test_an_address_at_which_nobody_listens_is_named(host):
         check_answers(address)
 
 
-@pytest.mark.parametrize("address", ["", "auto", "local", "ray://127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["", "auto"])
+def test_where_no_address_is_given_the_head_that_ray_remembers_is_asked(address, tmp_path, monkeypatch):
+    remembered = tmp_path / "ray_current_cluster"
+    monkeypatch.setattr(alive, "get_ray_address_file", lambda _: str(remembered))
+    check_answers(address)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        remembered.write_text(f"127.0.0.1:{probe.getsockname()[1]}\n")
+        with pytest.raises(OutageError, match=f"does not answer .*start it again, or delete {remembered}"):
+            check_answers(address)
+        probe.listen()
+        check_answers(address)
+
+
+@pytest.mark.parametrize("address", ["local", "ray://127.0.0.1:1"])
 def test_an_address_that_is_not_a_hosts_is_left_to_ray(address):
     check_answers(address)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray._common.utils import get_ray_address_file
 
 from behavegpt.errors import OutageError, abandon
 
@@ -25,16 +26,25 @@ DIED = "Ray died under the study; start it again, and what is finished is kept"
 def check_answers(address: str) -> None:
     """Ask whether anybody listens at host:port, since Ray itself would try for ever.
 
+    Args:
+        address: Of RAY_ADDRESS; where it names none, that of the head which was started last on this machine is asked,
+            which Ray goes to without looking whether it still runs.
+
     Raises:
         OutageError: Nobody does.
     """
+    remedy = "start it again"
+    if address in ("", "auto"):
+        remembered = Path(get_ray_address_file(None))
+        address = remembered.read_text(encoding="utf-8").strip() if remembered.is_file() else ""
+        remedy += f", or delete {remembered}, which names it, and a cluster of its own is started"
     host, colon, port = address.rpartition(":")
     if not colon or "/" in address:
         return  # none is given, or it is not a host's
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
-        raise OutageError(f"Ray at {address} does not answer ({error.strerror or error}); start it again") from error
+        raise OutageError(f"Ray at {address} does not answer ({error.strerror or error}); {remedy}") from error
 
 
 @contextmanager
