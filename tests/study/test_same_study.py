@@ -52,7 +52,7 @@ def test_a_recipe_that_differs_elsewhere_is_refused_with_both_trunks(finished, c
         for w in (12, 16)
     }
     assert problems and set(problems) <= possible
-    assert "--study-dir" in advice
+    assert "choose another directory" in advice
     assert snapshot(finished.study_dir) == before
 
 
