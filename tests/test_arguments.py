@@ -74,6 +74,10 @@ class Choices:
         (["--one=cvr"], "--one has 'cvr'; allowed: erm, cvar, kl. Did you mean 'cvar'?"),
         (["--one", "kl", "--some", "kl", "cvr"], "--some has 'cvr'; allowed: erm, cvar, kl. Did you mean 'cvar'?"),
         (["--maybe", "erm", "--maybe", "lk"], "--maybe has 'lk'; allowed: erm, cvar, kl. Did you mean 'kl'?"),
+        (
+            ["--some", "kl", "--one", "cvr", "--maybe", "cvr"],
+            "--one or --maybe has 'cvr'; allowed: erm, cvar, kl. Did you mean 'cvar'?",
+        ),
         (["--other", "zzz"], "--other has 'zzz'; allowed: none, unigram."),
     ],
 )

@@ -57,14 +57,22 @@ def _choices(words: list[str]) -> Iterator[list[str]]:
         with _registry:
             yield words
     except _WrongChoiceError as error:
-        raise InputError(f"{_flag_of(error.word, words)} has {error}") from None
+        raise InputError(f"{_flags_of(error.word, words)} has {error}") from None
 
 
-def _flag_of(value: str, words: Sequence[str]) -> str:
-    """Return the flag that the first `value` belongs to, on its own or as --flag=value; some jobs take one without."""
-    at = next(index for index, word in enumerate(words) if value in (word, word.partition("=")[2]))
-    flags = (word.partition("=")[0] for word in reversed(words[: at + 1]) if _FLAG.match(word))
-    return next(flags, "the command line")
+def _flags_of(value: str, words: Sequence[str]) -> str:
+    """Return the flags that have `value`, on its own or as --flag=value; some jobs take one without a flag.
+
+    tyro does not say which flag it read: where two have the same word, both are named.
+    """
+    found: dict[str, None] = {}
+    flag = "the command line"
+    for word in words:
+        name, _, given = word.partition("=")
+        flag = name if _FLAG.match(word) else flag
+        if value in (word, given):
+            found[flag] = None
+    return " or ".join(found)
 
 
 @_registry.primitive_rule

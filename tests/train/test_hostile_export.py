@@ -69,7 +69,10 @@ HOSTILE = {
     "no config": (lambda d: (d / "config.json").unlink(), "cannot be read"),
     "no weights": (lambda d: (d / "model.safetensors").unlink(), "cannot be read"),
     "a directory": (lambda d: ((d / "config.json").unlink(), (d / "config.json").mkdir()), "cannot be read"),
-    "a pipe": (lambda d: ((d / "config.json").unlink(), os.mkfifo(d / "config.json")), "cannot be read (no file)"),
+    "a pipe": (
+        lambda d: ((d / "config.json").unlink(), os.mkfifo(d / "config.json")),
+        "cannot be read (not a regular file)",
+    ),
     "NaN": (lambda d: reweigh(d, nan), "positions holds a weight that is not a number"),
     "missing tensor": (lambda d: reweigh(d, lambda w: w.pop("positions")), "parameters of 4 bytes"),
     "stranger": (lambda d: reweigh(d, lambda w: w.update(x=torch.zeros(1))), "x is no parameter of the model"),

@@ -36,7 +36,7 @@ def read_checkpoint_manifest(path: Path) -> dict[str, Any] | str:
     file = path / MANIFEST_NAME
     try:
         if file.exists() and not file.is_file():
-            return "its manifest cannot be read (no file)"  # a device or a pipe would have no end
+            return "its manifest cannot be read (not a regular file)"  # a device or a pipe would have no end
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if content.pop("checksum") != checksum(content):
             return "its manifest is damaged"

@@ -91,7 +91,8 @@ def write_saved(
         OSError: The disk is full.
     """
     if wrong := sorted(name for name, value in weights.items() if not bool(value.isfinite().all())):
-        raise InputError(f"{out}: not written, {wrong[0]} of its model holds a weight that is not a number")
+        what = f"{wrong[0]} of its model holds a weight that is not a number"
+        raise InputError(f"{out}: not written, {what}; try an earlier checkpoint")
     partial = out.with_name(f".{out.name}.partial")
     try:
         remove(partial)
@@ -124,7 +125,7 @@ def _values_of(dataset: Path, manifest: Manifest, name: str) -> list[str]:
     path = dataset / manifest.vocabulary_path(name)
     expected = manifest.vocabulary_sha256.get(name)
     if not path.is_file() or (expected and sha256_of(path) != expected):
-        raise InputError(f"{path}: missing or damaged; its model cannot be read without it")
+        raise InputError(f"{path}: missing or damaged; --dataset may name an intact copy, or make the dataset again")
     return list(read_vocabulary(path).values)
 
 

@@ -109,7 +109,7 @@ def read_vocabulary_values(directory: Path) -> dict[str, list[str]]:
 def _read_json(path: Path, most: int) -> Any:
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: cannot be read (no file)")  # a device or a pipe would have no end
+            raise InputError(f"{path}: cannot be read (not a regular file)")  # a device or a pipe would have no end
         size = path.stat().st_size
         text = path.read_text(encoding="utf-8") if size <= most else ""
     except (OSError, UnicodeDecodeError) as error:
